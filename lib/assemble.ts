@@ -1,0 +1,84 @@
+import { Metrics } from './base/metrics.ts'
+import type { AuthenticationMethod } from './contract/authentication.ts'
+import { systemClock } from './contract/clock.ts'
+import { silentLogger } from './contract/logger.ts'
+import type { DropReason } from './contract/hooks.ts'
+import type { Message } from './contract/message.ts'
+import { HookRunner } from './hooks/hook-runner.ts'
+import { defaultHighWaterMark, MemoryPressure } from './memory-pressure.ts'
+import { completeLimits } from './option-checks.ts'
+import type { BrokerOptions } from './options.ts'
+import type { BrokerServices } from './protocol/broker-services.ts'
+import { mayDeliver } from './protocol/revalidate.ts'
+import { publishWill } from './protocol/will.ts'
+import { Router } from './router/router.ts'
+import type { DeliveryGate } from './router/shared-subscription.ts'
+import type { DropTarget } from './session/session-services.ts'
+import { Sessions } from './session/sessions.ts'
+import { TopicTable } from './topic/topic.ts'
+
+/** The parts of one broker, put together: the only place that knows all of them. */
+export class BrokerParts implements BrokerServices {
+  readonly limits: BrokerServices['limits']
+  readonly metrics: Metrics = new Metrics()
+  readonly clock: BrokerServices['clock']
+  readonly logger: BrokerServices['logger']
+  readonly hooks: HookRunner
+  readonly router: Router
+  readonly sessions: Sessions
+  readonly topics: TopicTable = new TopicTable()
+  readonly pressure: MemoryPressure
+  readonly authenticationMethods: Map<string, AuthenticationMethod> = new Map<string, AuthenticationMethod>()
+  readonly deniedPublish: BrokerServices['deniedPublish']
+  readonly serverReference: string | undefined
+  readonly responseInformation: BrokerServices['responseInformation']
+  isClosing = false
+  readonly #gate: DeliveryGate
+
+  constructor (options: BrokerOptions) {
+    this.limits = completeLimits(options.limits, defaultHighWaterMark())
+    this.clock = options.clock ?? systemClock
+    this.logger = options.logger ?? silentLogger
+    this.deniedPublish = options.deniedPublish ?? 'acknowledge'
+    this.serverReference = options.serverReference
+    this.responseInformation = options.responseInformation
+    this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
+    this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)
+    this.#gate = (session, message) => this.#mayDeliver(session, message)
+    this.router = this.#newRouter(options)
+    this.sessions = new Sessions(this, {
+      willDue: (session, will) => { publishWill(this, session, will) },
+      ended: session => { this.#sessionEnded(session) },
+    })
+  }
+
+  dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void {
+    this.metrics.messagesDropped++
+    if (this.hooks.chains.onDrop === undefined) return
+    this.hooks.notify('onDrop', { message, reason, clientIdentifier: target?.clientIdentifier, client: target?.client })
+  }
+
+  isRetained (message: Message): boolean {
+    return this.router.retained.get(message.topicName) === message
+  }
+
+  #newRouter ({ sharedSubscriptionStrategy }: BrokerOptions): Router {
+    return new Router({
+      limits: this.limits,
+      sharedSubscriptionStrategy: sharedSubscriptionStrategy ?? 'roundRobin',
+      deliveryGate: () => this.hooks.chains.authorizeDeliver === undefined ? undefined : this.#gate,
+      dropped: (target, message, reason) => { this.dropped(target, message, reason) },
+    })
+  }
+
+  #mayDeliver (session: Parameters<NonNullable<DeliveryGate>>[0], message: Message): boolean {
+    if (mayDeliver(this, session, message)) return true
+    this.dropped(session, message, 'notAuthorized')
+    return false
+  }
+
+  #sessionEnded (session: Parameters<NonNullable<DeliveryGate>>[0]): void {
+    this.router.removeSession(session)
+    this.hooks.notify('sessionEnded', { clientIdentifier: session.clientIdentifier })
+  }
+}

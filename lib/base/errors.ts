@@ -1,0 +1,67 @@
+import { ReasonCode } from './reason-codes.ts'
+
+/** What can go wrong with a packet or a connection, finer than the Reason Codes on the wire. `docs/errors.md` explains each. */
+export const ErrorCode = {
+  malformedPacket: 'MQTT_MALFORMED_PACKET',
+  protocolError: 'MQTT_PROTOCOL_ERROR',
+  packetTooLarge: 'MQTT_PACKET_TOO_LARGE',
+  unsupportedProtocolVersion: 'MQTT_UNSUPPORTED_PROTOCOL_VERSION',
+  clientIdentifierNotValid: 'MQTT_CLIENT_IDENTIFIER_NOT_VALID',
+  notAuthenticated: 'MQTT_NOT_AUTHENTICATED',
+  notAuthorized: 'MQTT_NOT_AUTHORIZED',
+  badAuthenticationMethod: 'MQTT_BAD_AUTHENTICATION_METHOD',
+  topicNameInvalid: 'MQTT_TOPIC_NAME_INVALID',
+  topicFilterInvalid: 'MQTT_TOPIC_FILTER_INVALID',
+  topicAliasInvalid: 'MQTT_TOPIC_ALIAS_INVALID',
+  receiveMaximumExceeded: 'MQTT_RECEIVE_MAXIMUM_EXCEEDED',
+  payloadFormatInvalid: 'MQTT_PAYLOAD_FORMAT_INVALID',
+  quotaExceeded: 'MQTT_QUOTA_EXCEEDED',
+  messageRateTooHigh: 'MQTT_MESSAGE_RATE_TOO_HIGH',
+  connectionRateExceeded: 'MQTT_CONNECTION_RATE_EXCEEDED',
+  serverBusy: 'MQTT_SERVER_BUSY',
+  serverUnavailable: 'MQTT_SERVER_UNAVAILABLE',
+  serverShuttingDown: 'MQTT_SERVER_SHUTTING_DOWN',
+  keepAliveTimeout: 'MQTT_KEEP_ALIVE_TIMEOUT',
+  connectTimeout: 'MQTT_CONNECT_TIMEOUT',
+  sessionTakenOver: 'MQTT_SESSION_TAKEN_OVER',
+  hookFailed: 'MQTT_HOOK_FAILED',
+  proxyHeaderInvalid: 'MQTT_PROXY_HEADER_INVALID',
+  optionInvalid: 'MQTT_OPTION_INVALID',
+  brokerClosed: 'MQTT_BROKER_CLOSED',
+  requestTimeout: 'MQTT_REQUEST_TIMEOUT',
+} as const
+
+/** One of the values of {@link ErrorCode}. */
+export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode]
+
+/**
+ * Every error that Myelin raises. `code` is for programs, `message` for people, and `reasonCode`
+ * is what an MQTT 5.0 client is told (section 2.4).
+ */
+export class MqttError extends Error {
+  override readonly name = 'MqttError'
+  readonly code: ErrorCode
+  readonly reasonCode: ReasonCode
+
+  constructor (code: ErrorCode, reasonCode: ReasonCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.reasonCode = reasonCode
+  }
+}
+
+/** The bytes do not follow the format of the specification (sections 1.5, 2 and 3). */
+export function malformed (message: string): MqttError {
+  return new MqttError(ErrorCode.malformedPacket, ReasonCode.malformedPacket, message)
+}
+
+/** The packet is well formed, but must not be sent, or not now (section 4.13). */
+export function protocolError (message: string): MqttError {
+  return new MqttError(ErrorCode.protocolError, ReasonCode.protocolError, message)
+}
+
+/** An option that the broker cannot work with; raised while it is built, never later. */
+export function optionInvalid (option: string, expected: string, got: unknown): MqttError {
+  return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError,
+    `option "${option}" must be ${expected}, got ${typeof got === 'string' ? `"${got}"` : String(got)}`)
+}

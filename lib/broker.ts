@@ -1,0 +1,280 @@
+import type { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { BrokerParts } from './assemble.ts'
+import { optionInvalid } from './base/errors.ts'
+import type { Limits } from './base/limits.ts'
+import type { Metrics } from './base/metrics.ts'
+import { ReasonCode } from './base/reason-codes.ts'
+import { version } from './base/version.ts'
+import { streamConnectionInfo, withProxyAddress } from './connection/connection-info.ts'
+import { Connections } from './connection/connections.ts'
+import { readProxyHeader } from './connection/proxied-stream.ts'
+import type { ProxyAddress } from './connection/proxy-protocol.ts'
+import { StreamTransport } from './connection/stream-transport.ts'
+import { WebSocketGate, type WebSocketOptions } from './connection/websocket-gate.ts'
+import type { AuthenticationMethod } from './contract/authentication.ts'
+import type { ClientInfo, Hooks, MaybePromise } from './contract/hooks.ts'
+import type { Message } from './contract/message.ts'
+import { LocalClient, type PublishOptions, type RequestOptions } from './local-client.ts'
+import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
+import { brokerClosed, checkOptions } from './option-checks.ts'
+import type { BrokerOptions } from './options.ts'
+import { revalidate } from './protocol/revalidate.ts'
+import { SysTopics } from './sys-topics.ts'
+
+/** Adds something to a broker through its public API. */
+export interface Plugin<Data = unknown> {
+  /** Told in errors and logs. */
+  readonly name: string
+  readonly hooks?: Hooks<Data>
+  readonly authenticationMethods?: readonly AuthenticationMethod<Data>[]
+  /** Called once, in the order of the plugins, before the first connection. */
+  setup? (broker: Broker<Data>): MaybePromise<void>
+  /** Called once, in reverse order, after the last connection. */
+  close? (): MaybePromise<void>
+}
+
+/** What a listener of a stream server adds to `broker.handle`. */
+export interface ListenerOptions {
+  /** Told to hooks as `connection.listener`. */
+  name?: string
+  /** Every connection begins with a PROXY protocol header, version 1 or 2, and has the address that it tells. Default false. */
+  proxyProtocol?: boolean
+}
+
+/** Milliseconds between two looks at what is due or has been silent for too long. */
+const sweepMs = 500
+
+/**
+ * Builds a broker and sets its plugins up.
+ * @throws MqttError for an option that is wrong; whatever a plugin's `setup` throws
+ */
+export async function createBroker<Data = unknown> (options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] } = {}): Promise<Broker<Data>> {
+  const broker = new Broker<Data>(options)
+  try {
+    for (const plugin of options.plugins ?? []) await broker.use(plugin)
+  } catch (error) {
+    await broker.close()
+    throw error
+  }
+  return broker
+}
+
+/** An MQTT 3.1, 3.1.1 and 5.0 broker inside this process. Made by {@link createBroker}. */
+export class Broker<Data = unknown> {
+  /** The version of Myelin. */
+  readonly version: string = version
+  readonly #parts: BrokerParts
+  readonly #connections: Connections
+  readonly #gate: WebSocketGate
+  readonly #local: LocalClient
+  readonly #plugins: Plugin<Data>[] = []
+  readonly #timers: (() => void)[] = []
+  readonly #closeTimeoutMs: number
+  #connectionCount = 0
+  #closing: Promise<void> | undefined = undefined
+
+  /** @internal */
+  constructor (options: BrokerOptions<Data>) {
+    checkOptions(options as BrokerOptions)
+    this.#parts = new BrokerParts(options as BrokerOptions)
+    this.#closeTimeoutMs = options.closeTimeoutMs ?? 2_000
+    const { clock, logger, limits } = this.#parts
+    this.#connections = new Connections(this.#parts)
+    this.#gate = new WebSocketGate({ maximumPacketSize: limits.maximumPacketSize, nextConnectionId: () => ++this.#connectionCount, clock, logger })
+    this.#local = new LocalClient(this.#parts)
+    if (options.hooks !== undefined) this.hook(options.hooks)
+    this.#addMethods(options.authenticationMethods ?? [])
+    this.#startTimers(options.sysIntervalMs ?? 10_000)
+  }
+
+  /** The limits in force. */
+  get limits (): Readonly<Limits> { return this.#parts.limits }
+
+  /** What the broker has counted since it was built. */
+  get metrics (): Readonly<Metrics> { return this.#parts.metrics }
+
+  /** The Clients that are connected. */
+  clients (): IterableIterator<ClientInfo<Data>> {
+    return this.#connections.clients() as IterableIterator<ClientInfo<Data>>
+  }
+
+  /** Serves MQTT on a stream: `net.createServer(broker.handle)`, or any `tls.Server`, unix socket or Duplex. */
+  readonly handle = (stream: Duplex): void => { this.#accept(stream, undefined, undefined) }
+
+  /** A `handle` with a name of its own, or one that expects the PROXY protocol. */
+  listener ({ name, proxyProtocol = false }: ListenerOptions = {}): (stream: Duplex) => void {
+    return stream => {
+      if (proxyProtocol) this.#acceptProxied(stream, name)
+      else this.#accept(stream, name, undefined)
+    }
+  }
+
+  /**
+   * Serves MQTT over WebSocket on one path of an HTTP or HTTPS server (section 6); upgrades on other paths are left to the host.
+   * @returns the way to detach; connections that are open stay
+   * @throws MqttError for a wrong option, or a path that is taken
+   */
+  attach (server: EventEmitter, options: WebSocketOptions = {}): () => void {
+    return this.#gate.attach(server, options, transport => { this.#connections.accept(transport) })
+  }
+
+  /** Takes over one upgrade that the host has routed here, whatever its path. Never throws: what is wrong is answered on the socket. */
+  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: WebSocketOptions = {}): void {
+    this.#gate.handleUpgrade(request, socket, head, options, transport => { this.#connections.accept(transport) })
+  }
+
+  /**
+   * Publishes a message from this process. `onPublish` hooks apply; authorization does not, since the host is who decides.
+   * @returns a promise that resolves when the message was routed
+   * @throws MqttError for a Topic Name that is none, a wrong option, a hook that failed, or a closed broker
+   */
+  publish (topicName: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<void> {
+    return this.#local.publish(topicName, payload, options)
+  }
+
+  /**
+   * Subscribes in this process: `for await (const message of broker.subscribe('a/+', { qos: 1 }))`. Going on to the next message
+   * acknowledges the one before.
+   * @throws MqttError for a Topic Filter that is none, a wrong option, or a closed broker
+   */
+  subscribe (topicFilter: string, options?: SubscribeOptions): LocalSubscription
+  /** The same with a function that is called for each message; the next one waits for its promise. Its errors are logged. */
+  subscribe (topicFilter: string, listener: (message: Message) => MaybePromise<void>, options?: SubscribeOptions): LocalSubscription
+  subscribe (topicFilter: string, first?: SubscribeOptions | ((message: Message) => MaybePromise<void>), second?: SubscribeOptions): LocalSubscription {
+    if (typeof first !== 'function') return this.#local.subscribe(topicFilter, first)
+    const subscription = this.#local.subscribe(topicFilter, second)
+    void this.#consume(subscription, first)
+    return subscription
+  }
+
+  /** Ends every subscription of this process to that Topic Filter; false when there was none. */
+  unsubscribe (topicFilter: string): boolean { return this.#local.unsubscribe(topicFilter) }
+
+  /**
+   * Publishes a request and waits for the first response that carries its Correlation Data (section 4.10).
+   * @throws MqttError when none comes in time; the signal's reason when it is aborted
+   */
+  request (topicName: string, payload: string | Uint8Array, options: RequestOptions = {}): Promise<Message> {
+    return this.#local.request(topicName, payload, options)
+  }
+
+  /**
+   * Registers hooks behind those that are there; the returned function takes them out again.
+   * @throws MqttError for a name that is no hook
+   */
+  hook (hooks: Hooks<Data>): () => void {
+    return this.#parts.hooks.add(hooks as unknown as Hooks)
+  }
+
+  /**
+   * Adds a plugin and sets it up.
+   * @throws MqttError when its name is taken; whatever its `setup` throws, after which its hooks are gone again
+   */
+  async use (plugin: Plugin<Data>): Promise<void> {
+    if (this.#parts.isClosing) throw brokerClosed()
+    if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
+    const unhook = plugin.hooks === undefined ? undefined : this.hook(plugin.hooks)
+    try {
+      this.#addMethods(plugin.authenticationMethods ?? [])
+      await plugin.setup?.(this)
+      this.#plugins.push(plugin)
+    } catch (error) {
+      unhook?.()
+      for (const { name } of plugin.authenticationMethods ?? []) this.#parts.authenticationMethods.delete(name)
+      throw error
+    }
+  }
+
+  /** Asks `authorizeSubscribe` and `authorizeDeliver` again about all that was granted, and takes back what they refuse now. */
+  revalidate (): Promise<void> { return revalidate(this.#parts) }
+
+  /** Ends a Client's connection; its Session stays. False when it is not connected. */
+  disconnect (clientIdentifier: string, reasonCode: ReasonCode = ReasonCode.administrativeAction): boolean {
+    const sink = this.#parts.sessions.get(clientIdentifier)?.sink
+    sink?.disconnect(reasonCode)
+    return sink !== undefined
+  }
+
+  /**
+   * Shuts down: nobody is let in any more, MQTT 5.0 Clients get Server shutting down with the Server Reference, connections have
+   * `closeTimeoutMs` to end, plugins are closed. Will Messages are not published. The host's servers are the host's to close.
+   */
+  close (): Promise<void> {
+    return this.#closing ??= this.#close()
+  }
+
+  [Symbol.asyncDispose] (): Promise<void> { return this.close() }
+
+  async #close (): Promise<void> {
+    this.#parts.isClosing = true
+    this.#gate.close()
+    this.#local.close()
+    this.#connections.closeAll()
+    await this.#drained()
+    this.#connections.destroyAll()
+    for (const stop of this.#timers) stop()
+    this.#parts.pressure.close()
+    for (const plugin of this.#plugins.reverse()) await plugin.close?.()
+  }
+
+  #drained (): Promise<void> {
+    return new Promise(resolve => {
+      const stop = this.#parts.clock.after(this.#closeTimeoutMs, resolve)
+      void this.#connections.drained().then(() => {
+        stop()
+        resolve()
+      })
+    })
+  }
+
+  #accept (stream: Duplex, name: string | undefined, address: ProxyAddress | undefined): void {
+    if (this.#parts.isClosing) {
+      stream.destroy()
+      return
+    }
+    const info = streamConnectionInfo(++this.#connectionCount, stream, name, this.#parts.clock.now())
+    this.#connections.accept(new StreamTransport(stream, withProxyAddress(info, address)))
+  }
+
+  #acceptProxied (stream: Duplex, name: string | undefined): void {
+    const { clock, logger, limits } = this.#parts
+    readProxyHeader(stream, clock, limits.connectTimeoutMs, (error, address) => {
+      if (error === undefined) this.#accept(stream, name, address)
+      else logger.warn({ err: error, listener: name }, error.message)
+    })
+  }
+
+  async #consume (subscription: LocalSubscription, listener: (message: Message) => MaybePromise<void>): Promise<void> {
+    for await (const message of subscription) {
+      try {
+        await listener(message)
+      } catch (error) {
+        this.#parts.logger.error({ err: error, topicName: message.topicName }, 'the listener of broker.subscribe failed')
+      }
+    }
+  }
+
+  #addMethods (methods: readonly AuthenticationMethod<Data>[]): void {
+    for (const method of methods) {
+      if (this.#parts.authenticationMethods.has(method.name)) throw optionInvalid('authenticationMethods', 'methods with different names', method.name)
+      this.#parts.authenticationMethods.set(method.name, method)
+    }
+  }
+
+  #startTimers (sysIntervalMs: number): void {
+    const { clock } = this.#parts
+    this.#timers.push(clock.every(sweepMs, () => { this.#sweep() }))
+    if (sysIntervalMs === 0) return
+    const topics = new SysTopics(this.#parts, version, sysIntervalMs)
+    topics.publish()
+    this.#timers.push(clock.every(sysIntervalMs, () => { topics.publish() }))
+  }
+
+  #sweep (): void {
+    this.#connections.sweep()
+    this.#parts.sessions.sweep()
+    this.#parts.router.retained.sweep(this.#parts.clock.now())
+  }
+}

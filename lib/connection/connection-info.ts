@@ -1,0 +1,92 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { PeerCertificate } from 'node:tls'
+import type { ConnectionInfo } from '../contract/hooks.ts'
+import type { ProxyAddress } from './proxy-protocol.ts'
+
+/** What a `net.Socket` or `tls.TLSSocket` has beyond a Duplex; none of it is there for other streams. */
+interface SocketLike {
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
+  readonly localAddress?: string | undefined
+  readonly localPort?: number | undefined
+  readonly authorized?: boolean | undefined
+  /** An object without properties when there is no certificate, null once the socket is gone. */
+  readonly getPeerCertificate?: () => Partial<PeerCertificate> | null
+}
+
+/** Addresses are copied, because a socket forgets them when it is destroyed; the certificate is large and stays with the socket. */
+class NetworkConnectionInfo implements ConnectionInfo {
+  readonly id: number
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  readonly listener: string | undefined
+  readonly connectedAt: number
+  readonly #socket: SocketLike
+  readonly #request: IncomingMessage | undefined
+
+  constructor (id: number, socket: SocketLike, request: IncomingMessage | undefined, forwardedFor: string | undefined, listener: string | undefined, connectedAt: number) {
+    this.id = id
+    this.remoteAddress = forwardedFor ?? socket.remoteAddress
+    this.remotePort = forwardedFor === undefined ? socket.remotePort : undefined // the proxy's port, not the Client's
+    this.localAddress = socket.localAddress
+    this.localPort = socket.localPort
+    this.listener = listener
+    this.connectedAt = connectedAt
+    this.#socket = socket
+    this.#request = request
+  }
+
+  get transport (): ConnectionInfo['transport'] { return this.#request === undefined ? 'stream' : 'websocket' }
+
+  get request (): IncomingMessage | undefined { return this.#request }
+
+  get peerCertificate (): PeerCertificate | undefined {
+    const certificate = this.#socket.getPeerCertificate?.()
+    return certificate?.raw === undefined ? undefined : certificate as PeerCertificate
+  }
+
+  get isPeerAuthorized (): boolean { return this.#socket.authorized === true }
+}
+
+/** A connection whose addresses are those that a proxy told. */
+class ProxiedConnectionInfo implements ConnectionInfo {
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  readonly #info: ConnectionInfo
+
+  constructor (info: ConnectionInfo, address: ProxyAddress) {
+    this.remoteAddress = address.sourceAddress
+    this.remotePort = address.sourcePort
+    this.localAddress = address.destinationAddress
+    this.localPort = address.destinationPort
+    this.#info = info
+  }
+
+  get id (): number { return this.#info.id }
+  get transport (): ConnectionInfo['transport'] { return this.#info.transport }
+  get listener (): string | undefined { return this.#info.listener }
+  get request (): IncomingMessage | undefined { return this.#info.request }
+  get peerCertificate (): PeerCertificate | undefined { return this.#info.peerCertificate }
+  get isPeerAuthorized (): boolean { return this.#info.isPeerAuthorized }
+  get connectedAt (): number { return this.#info.connectedAt }
+}
+
+/** What is known of any Duplex; addresses and certificate where it is a `net.Socket`, a `tls.TLSSocket` or looks like one. */
+export function streamConnectionInfo (id: number, stream: Duplex, listener: string | undefined, connectedAt: number): ConnectionInfo {
+  return new NetworkConnectionInfo(id, stream as SocketLike, undefined, undefined, listener, connectedAt)
+}
+
+/** What is known of a WebSocket from its upgrade; `forwardedFor` is the Client's address where a trusted proxy told it. */
+export function webSocketConnectionInfo (id: number, request: IncomingMessage, socket: Duplex, forwardedFor: string | undefined, listener: string | undefined, connectedAt: number): ConnectionInfo {
+  return new NetworkConnectionInfo(id, socket as SocketLike, request, forwardedFor, listener, connectedAt)
+}
+
+/** The same connection with the addresses of its PROXY protocol header; unchanged where the header told none. */
+export function withProxyAddress (info: ConnectionInfo, address: ProxyAddress | undefined): ConnectionInfo {
+  return address === undefined ? info : new ProxiedConnectionInfo(info, address)
+}

@@ -1,0 +1,255 @@
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { Message } from '../contract/message.ts'
+import { Decoder } from '../packet/decoder.ts'
+import type { AcknowledgeType, Packet, ProtocolVersion, QoS } from '../packet/packets.ts'
+import type { BrokerServices } from '../protocol/broker-services.ts'
+import { Client } from '../protocol/client.ts'
+import { handleClosed } from '../protocol/closed.ts'
+import { dispatch } from '../protocol/dispatch.ts'
+import { answerTo, toMqttError } from '../protocol/failure.ts'
+import type { ClientLimits, NetworkSink } from '../protocol/network-sink.ts'
+import { OutboundTopicAliases } from '../protocol/topic-alias.ts'
+import type { ConnectionServices } from './connection-services.ts'
+import { encodeWithin } from './fitting.ts'
+import { Output } from './output.ts'
+import type { Transport, TransportListener } from './transport.ts'
+
+/** Over this many bytes a backlog waits, so that a slow Client holds little memory and live messages overtake it. */
+const roomMark = 256 * 1024
+
+/**
+ * One Network Connection: bytes in, packets to the protocol one at a time; packets out, bytes gathered and written
+ * once a turn. It knows nothing of what a packet means.
+ */
+export class Connection implements NetworkSink, TransportListener {
+  readonly client: Client
+  /** Whether anything was received since the last look. */
+  isAlive: boolean = true
+  /** Milliseconds since the epoch: when it was last seen alive. Kept by `Connections`. */
+  aliveAt: number
+  /** Since when it is over its limit and takes nothing; Infinity when it is not. Kept by `Connections`. */
+  congestedAt: number = Infinity
+  /** When our side was closed. */
+  closedAt: number = Infinity
+  /** Why the broker ended it. */
+  error: MqttError | undefined = undefined
+  readonly transport: Transport
+  readonly #services: ConnectionServices
+  readonly #onEnded: (connection: Connection) => void
+  readonly #decoder: Decoder
+  readonly #output: Output
+  #version: ProtocolVersion = 4
+  #maximumPacketSize = Infinity
+  #aliases: OutboundTopicAliases | undefined = undefined
+  #isFlushing = false
+  #isClosed = false
+  /** What the transport had not passed on when it was last asked. */
+  #queued = 0
+  #queuedBefore = 0
+  /** Chunks that came while a handler's promise was pending; undefined when none is. */
+  #held: Buffer[] | undefined = undefined
+  #heldBytes = 0
+
+  /** @param onEnded told once, when the transport is gone */
+  constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, onEnded: (connection: Connection) => void) {
+    this.#services = shared
+    this.#onEnded = onEnded
+    this.transport = transport
+    this.#decoder = new Decoder(services.topics, services.limits)
+    this.#output = new Output(shared.pool)
+    this.client = new Client(services, this, transport.info)
+    this.aliveAt = transport.info.connectedAt
+  }
+
+  // --- PacketSink
+
+  get isCongested (): boolean {
+    const { limits, pressure } = this.client.services
+    const waiting = this.#queued + this.#output.length
+    return waiting > limits.maximumOutboxBytes || (waiting > roomMark && pressure.isHigh)
+  }
+
+  get hasRoom (): boolean { return this.#queued + this.#output.length < roomMark }
+
+  get isClosed (): boolean { return this.#isClosed }
+
+  publish (message: Message, qos: QoS, retain: boolean, subscriptionIdentifiers: readonly number[], packetIdentifier: number, dup: boolean): boolean {
+    const { head } = this.#services
+    head.version = this.#version
+    head.dup = dup
+    head.qos = qos
+    head.retain = retain
+    head.packetIdentifier = packetIdentifier
+    head.subscriptionIdentifiers = subscriptionIdentifiers
+    if (!this.#services.frames.write(this.#output, message, head, this.#aliases, this.#maximumPacketSize)) return false
+    this.client.services.metrics.messagesSent++
+    this.#written()
+    return true
+  }
+
+  acknowledge (type: AcknowledgeType, packetIdentifier: number): void {
+    this.#services.frames.writeAcknowledge(this.#output, type, packetIdentifier)
+    this.#written()
+  }
+
+  send (packet: Packet): void {
+    const frame = encodeWithin(packet, this.#version, this.#maximumPacketSize, this.client.wantsProblemInformation)
+    if (frame === undefined) { // the Client waits for this packet and can never have it [MQTT-3.1.2-24]
+      this.close()
+      return
+    }
+    this.#output.append(frame)
+    this.#written()
+  }
+
+  disconnect (reasonCode: ReasonCode): void {
+    this.fail(new MqttError(codeOf(reasonCode), reasonCode, 'the broker ended the connection'))
+  }
+
+  // --- NetworkSink
+
+  negotiate (limits: ClientLimits): void {
+    this.#version = limits.protocolVersion
+    this.#maximumPacketSize = limits.maximumPacketSize
+    if (limits.topicAliasMaximum > 0) this.#aliases = new OutboundTopicAliases(limits.topicAliasMaximum)
+  }
+
+  fail (error: MqttError): void {
+    if (this.#isClosed) return
+    if (error.cause !== undefined) this.client.services.logger.error({ err: error.cause, clientIdentifier: this.client.clientIdentifier }, error.message)
+    this.error = error
+    this.#version = this.#decoder.protocolVersion ?? this.#version
+    const answer = answerTo(this.client, error, this.#decoder.protocolVersion)
+    if (answer !== undefined) this.send(answer)
+    this.close()
+  }
+
+  close (): void {
+    if (this.#isClosed) return
+    this.#over()
+    this.flush()
+    this.transport.end()
+    this.transport.resume() // a paused stream would never see that the other side has closed, too
+  }
+
+  // --- TransportListener
+
+  received (chunk: Buffer): void {
+    if (this.#isClosed) return
+    this.isAlive = true
+    this.client.services.metrics.bytesReceived += chunk.length
+    if (this.#held !== undefined) {
+      this.#hold(chunk)
+      return
+    }
+    this.#decoder.push(chunk)
+    this.#handlePackets()
+  }
+
+  drained (): void {
+    this.#queued = this.transport.queuedBytes
+    if (!this.#isClosed && this.hasRoom) this.client.session?.outbox.pump()
+  }
+
+  ended (error: Error | undefined): void {
+    if (error instanceof MqttError) this.error ??= error
+    if (!this.#isClosed) this.#over()
+    this.#onEnded(this)
+  }
+
+  /** Whether it is over its limit and has taken nothing since the last call. */
+  isStuck (): boolean {
+    this.#queued = this.transport.queuedBytes
+    const isStuck = this.isCongested && this.#queued >= this.#queuedBefore
+    this.#queuedBefore = this.#queued
+    return isStuck
+  }
+
+  /** Called by the flusher at the end of the turn. */
+  flush (): void {
+    this.#isFlushing = false
+    const bytes = this.#output.flush(this.transport)
+    if (bytes === 0) return
+    const { metrics } = this.client.services
+    metrics.bytesSent += bytes
+    metrics.writes++
+    this.drained()
+  }
+
+  #written (): void {
+    this.client.services.metrics.packetsSent++
+    if (this.#isFlushing) return
+    this.#isFlushing = true
+    this.#services.flusher.add(this)
+  }
+
+  #over (): void {
+    handleClosed(this.client, this.error)
+    this.#isClosed = true
+    this.closedAt = this.client.services.clock.now()
+    this.#held = undefined
+  }
+
+  /** Packets of one connection are handled one after the other [MQTT-4.6.0-1]; a promise holds up the next. */
+  #handlePackets (): void {
+    const { metrics } = this.client.services
+    try {
+      for (let packet = this.#decoder.next(); packet !== undefined; packet = this.#decoder.next()) {
+        metrics.packetsReceived++
+        const pending = dispatch(this.client, packet)
+        if (pending !== undefined) {
+          this.#wait(pending)
+          return
+        }
+        if (this.#isClosed) return
+      }
+    } catch (error) {
+      this.fail(toMqttError(error))
+    }
+  }
+
+  #wait (pending: Promise<void>): void {
+    this.#held ??= []
+    pending.then(() => { this.#goOn() }, (error: unknown) => { this.fail(toMqttError(error)) })
+  }
+
+  #hold (chunk: Buffer): void {
+    this.#held?.push(chunk)
+    this.#heldBytes += chunk.length
+    if (this.#heldBytes > this.client.services.limits.maximumPendingBytes) this.transport.pause()
+  }
+
+  #goOn (): void {
+    const held = this.#held
+    if (held === undefined || this.#isClosed) return
+    this.#held = undefined
+    this.#handlePackets()
+    this.#handleHeld(held)
+  }
+
+  #handleHeld (held: Buffer[]): void {
+    while (this.#held === undefined && !this.#isClosed) {
+      const chunk = held.shift()
+      if (chunk === undefined) break
+      this.#decoder.push(chunk)
+      this.#handlePackets()
+    }
+    this.#held?.push(...held)
+    const wasPaused = this.#heldBytes > this.client.services.limits.maximumPendingBytes
+    this.#heldBytes = this.#held === undefined ? 0 : held.reduce((bytes, chunk) => bytes + chunk.length, 0)
+    if (wasPaused && this.#heldBytes <= this.client.services.limits.maximumPendingBytes) this.transport.resume()
+  }
+}
+
+const codes: ReadonlyMap<ReasonCode, ErrorCode> = new Map([
+  [ReasonCode.sessionTakenOver, ErrorCode.sessionTakenOver],
+  [ReasonCode.quotaExceeded, ErrorCode.quotaExceeded],
+  [ReasonCode.serverShuttingDown, ErrorCode.serverShuttingDown],
+  [ReasonCode.keepAliveTimeout, ErrorCode.keepAliveTimeout],
+  [ReasonCode.notAuthorized, ErrorCode.notAuthorized],
+])
+
+function codeOf (reasonCode: ReasonCode): ErrorCode {
+  return codes.get(reasonCode) ?? ErrorCode.protocolError
+}

@@ -1,0 +1,142 @@
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { ConnectionInfo } from '../contract/hooks.ts'
+import type { BrokerServices } from '../protocol/broker-services.ts'
+import type { Client } from '../protocol/client.ts'
+import { ConnectRefused } from '../protocol/failure.ts'
+import { Admission } from './admission.ts'
+import { BufferPool } from './buffer-pool.ts'
+import type { ConnectionServices } from './connection-services.ts'
+import { Connection } from './connection.ts'
+import { Flusher } from './flusher.ts'
+import { FrameWriter } from './frame-writer.ts'
+import type { Transport, TransportListener } from './transport.ts'
+
+/** A transport that has not begun to read. */
+export interface StartableTransport extends Transport {
+  start (listener: TransportListener): void
+}
+
+/** Milliseconds that a connection has to close from its side once we have closed ours. */
+const closeLimitMs = 5_000
+
+/** All Network Connections of a broker: who may come, and who has been silent for too long. */
+export class Connections {
+  readonly #broker: BrokerServices
+  readonly #shared: ConnectionServices
+  readonly #admission: Admission
+  readonly #open = new Set<Connection>()
+  #onEmpty: (() => void) | undefined = undefined
+
+  constructor (broker: BrokerServices) {
+    this.#broker = broker
+    this.#admission = new Admission(broker.limits, broker.clock)
+    this.#shared = {
+      pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock),
+      head: { version: 4, dup: false, qos: 0, retain: false, packetIdentifier: 0, messageExpiryInterval: -1, topicAlias: 0, omitTopic: false, subscriptionIdentifiers: [] },
+    }
+  }
+
+  /** Clients whose CONNECT was accepted. */
+  * clients (): IterableIterator<Client> {
+    for (const { client } of this.#open) if (client.phase === 'connected') yield client
+  }
+
+  /** Takes a new connection in, or closes it at once where there are too many. */
+  accept (transport: StartableTransport): void {
+    const { info } = transport
+    const admittance = this.#admission.enter(info.remoteAddress)
+    this.#broker.metrics.connections++
+    if (admittance === 'tooMany') {
+      this.#turnAway(transport)
+      return
+    }
+    const connection = new Connection(this.#broker, this.#shared, transport, this.#ended)
+    if (admittance === 'tooFast') connection.client.refusal = tooFast()
+    this.#open.add(connection)
+    transport.start(connection)
+  }
+
+  /** Ends every connection, saying why to those who can hear it. */
+  closeAll (): void {
+    for (const connection of this.#open) {
+      connection.fail(new MqttError(ErrorCode.serverShuttingDown, ReasonCode.serverShuttingDown, 'the broker is shutting down'))
+    }
+  }
+
+  /** Resolves when the last connection has gone. */
+  drained (): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve()
+    return new Promise(resolve => { this.#onEmpty = resolve })
+  }
+
+  destroyAll (): void {
+    for (const { transport } of this.#open) transport.destroy()
+  }
+
+  /** Ends what has been silent for too long. Called about twice a second: a timer for each connection would cost a kilobyte each. */
+  sweep (): void {
+    const now = this.#broker.clock.now()
+    for (const connection of this.#open) this.#check(connection, now)
+  }
+
+  #check (connection: Connection, now: number): void {
+    if (connection.isAlive) {
+      connection.isAlive = false
+      connection.aliveAt = now
+    }
+    const { limits } = this.#broker
+    const { client } = connection
+    const silentMs = now - connection.aliveAt
+    if (connection.isClosed) {
+      if (now - connection.closedAt > closeLimitMs) connection.transport.destroy()
+    } else if (client.phase === 'connecting') {
+      if (now - client.connection.connectedAt >= limits.connectTimeoutMs) connection.fail(connectTimeout(limits.connectTimeoutMs))
+    } else if (client.silenceLimitMs > 0 && silentMs >= client.silenceLimitMs) connection.fail(silent(client))
+    else this.#checkSlow(connection, now)
+  }
+
+  #checkSlow (connection: Connection, now: number): void {
+    if (!connection.isStuck()) connection.congestedAt = Infinity
+    else if (connection.congestedAt === Infinity) connection.congestedAt = now
+    else if (now - connection.congestedAt >= this.#broker.limits.slowConsumerTimeoutMs) connection.fail(tooSlow())
+  }
+
+  #turnAway (transport: StartableTransport): void {
+    const error = new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many connections as maximumConnections or maximumConnectionsPerAddress allows')
+    this.#broker.metrics.connectionsRefused++
+    this.#broker.hooks.notify('refused', { connection: transport.info, error })
+    transport.start(nobody) // so that a late error of the stream has a listener
+    transport.destroy()
+    this.#left(transport.info)
+  }
+
+  readonly #ended = (connection: Connection): void => {
+    if (!this.#open.delete(connection)) return
+    this.#left(connection.transport.info)
+    if (this.#open.size === 0) this.#onEmpty?.()
+  }
+
+  #left (info: ConnectionInfo): void {
+    this.#admission.leave(info.remoteAddress)
+    this.#broker.metrics.connections--
+  }
+}
+
+const nobody: TransportListener = { received: () => undefined, drained: () => undefined, ended: () => undefined }
+
+function tooFast (): MqttError {
+  return new ConnectRefused(ErrorCode.connectionRateExceeded, ReasonCode.connectionRateExceeded, 'connections come faster than connectionRate allows')
+}
+
+function connectTimeout (limitMs: number): MqttError {
+  return new MqttError(ErrorCode.connectTimeout, ReasonCode.protocolError, `no CONNECT within ${limitMs} ms (connectTimeoutMs)`)
+}
+
+function silent (client: Client): MqttError {
+  return new MqttError(ErrorCode.keepAliveTimeout, ReasonCode.keepAliveTimeout, `nothing was heard for ${client.silenceLimitMs} ms, 1.5 times the Keep Alive`)
+}
+
+function tooSlow (): MqttError {
+  return new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'the Client takes nothing of what waits for it (slowConsumerTimeoutMs)')
+}

@@ -1,0 +1,102 @@
+import { type BufferPool, largestBuffer } from './buffer-pool.ts'
+import type { Transport } from './transport.ts'
+
+/** Payloads from this size on are not copied but written from where they are; below it a copy is cheaper than a part of a `writev`. */
+const referencedFrom = 8192
+
+/**
+ * The bytes that one connection sends in this turn of the event loop. Small frames land one behind the other in one buffer,
+ * so that the turn ends with one write; large payloads are passed on as they are.
+ */
+export class Output {
+  /** Where frames are written to, from `position` on; valid after `reserve`. */
+  buffer: Buffer | undefined = undefined
+  position = 0
+  /** Where in `buffer` the bytes begin that are in no chunk yet. */
+  #start = 0
+  #chunks: Buffer[] | undefined = undefined
+  #chunkBytes = 0
+  readonly #pool: BufferPool
+
+  constructor (pool: BufferPool) {
+    this.#pool = pool
+  }
+
+  /** Bytes that wait for the turn's end. */
+  get length (): number { return this.#chunkBytes + this.position - this.#start }
+
+  /** Makes room for `size` bytes at `position`. */
+  reserve (size: number): Buffer {
+    const buffer = this.buffer
+    if (buffer !== undefined && this.position + size <= buffer.length) return buffer
+    return this.#grow(size)
+  }
+
+  /** Appends bytes that will not change; large ones by reference. */
+  append (bytes: Buffer): void {
+    if (bytes.length >= referencedFrom) {
+      this.#closeChunk()
+      this.#addChunk(bytes)
+    } else {
+      this.reserve(bytes.length).set(bytes, this.position)
+      this.position += bytes.length
+    }
+  }
+
+  /** Hands everything to the transport in one write; returns how many bytes. */
+  flush (transport: Transport): number {
+    const bytes = this.length
+    if (bytes === 0) return 0
+    if (this.#chunks === undefined) transport.write((this.buffer as Buffer).subarray(0, this.position))
+    else this.#writeChunks(transport)
+    this.#release(transport)
+    return bytes
+  }
+
+  #writeChunks (transport: Transport): void {
+    this.#closeChunk()
+    transport.cork()
+    for (const chunk of this.#chunks ?? []) transport.write(chunk)
+    transport.uncork()
+    this.#chunks = undefined
+    this.#chunkBytes = 0
+  }
+
+  // What the system has not taken yet must not be written over: that buffer is left to the garbage collector.
+  #release (transport: Transport): void {
+    if (this.buffer !== undefined && transport.hasTakenAll) this.#pool.give(this.buffer)
+    this.buffer = undefined
+    this.position = this.#start = 0
+  }
+
+  #grow (size: number): Buffer {
+    const held = this.position - this.#start
+    const before = this.buffer
+    if (before === undefined || held + size > largestBuffer || this.#chunks !== undefined) return this.#replace(size)
+    const larger = this.#pool.take(Math.max(held + size, before.length + 1))
+    before.copy(larger, 0, 0, this.position)
+    this.#pool.give(before)
+    this.buffer = larger
+    return larger
+  }
+
+  /** Goes on in another buffer; what the first one holds becomes a chunk. */
+  #replace (size: number): Buffer {
+    this.#closeChunk()
+    this.position = this.#start = 0
+    this.buffer = size > largestBuffer ? Buffer.allocUnsafeSlow(size) : this.#pool.take(size)
+    return this.buffer
+  }
+
+  #closeChunk (): void {
+    if (this.position === this.#start) return
+    this.#addChunk((this.buffer as Buffer).subarray(this.#start, this.position))
+    this.#start = this.position
+  }
+
+  #addChunk (chunk: Buffer): void {
+    this.#chunks ??= []
+    this.#chunks.push(chunk)
+    this.#chunkBytes += chunk.length
+  }
+}

@@ -1,0 +1,79 @@
+import type { Duplex } from 'node:stream'
+import type { ConnectionInfo } from '../contract/hooks.ts'
+import type { Transport, TransportListener } from './transport.ts'
+
+const transportOf: unique symbol = Symbol('transport')
+
+interface OwnedStream extends Duplex {
+  [transportOf]?: StreamTransport
+  setNoDelay?: (noDelay: boolean) => unknown
+  readonly bytesWritten?: number
+  readonly encrypted?: boolean
+}
+
+/** Any Duplex as a transport: `net.Socket`, `tls.TLSSocket`, one end of a pair in memory. Listeners are shared by all. */
+export class StreamTransport implements Transport {
+  readonly info: ConnectionInfo
+  readonly #stream: OwnedStream
+  readonly #takesAtOnce: boolean
+  #listener: TransportListener | undefined = undefined
+
+  constructor (stream: Duplex, info: ConnectionInfo) {
+    this.info = info
+    this.#stream = stream
+    // Only a plain socket is known to be done with a buffer when nothing is queued: others may hand it on.
+    this.#takesAtOnce = this.#stream.bytesWritten !== undefined && this.#stream.setNoDelay !== undefined && this.#stream.encrypted !== true
+    this.#stream[transportOf] = this
+    this.#stream.setNoDelay?.(true) // writes are gathered already: waiting for more would only add delay
+  }
+
+  get queuedBytes (): number { return this.#stream.writableLength }
+
+  get hasTakenAll (): boolean { return this.#takesAtOnce && this.#stream.writableLength === 0 }
+
+  start (listener: TransportListener): void {
+    this.#listener = listener
+    this.#stream.on('data', onData).on('drain', onDrain).on('end', onEnd).on('error', onError).on('close', onClose)
+  }
+
+  cork (): void { this.#stream.cork() }
+
+  write (chunk: Buffer): void { if (this.#stream.writable) this.#stream.write(chunk) }
+
+  uncork (): void { this.#stream.uncork() }
+
+  pause (): void { this.#stream.pause() }
+
+  resume (): void { this.#stream.resume() }
+
+  end (): void { this.#stream.end() }
+
+  destroy (): void { this.#stream.destroy() }
+
+  /** @internal */
+  received (chunk: Buffer): void { this.#listener?.received(chunk) }
+
+  /** @internal */
+  drained (): void { this.#listener?.drained() }
+
+  /** @internal The first cause counts; the others are what follows from it. */
+  ended (error: Error | undefined): void {
+    const listener = this.#listener
+    this.#listener = undefined
+    listener?.ended(error)
+  }
+}
+
+function onData (this: OwnedStream, chunk: Buffer): void { this[transportOf]?.received(chunk) }
+
+function onDrain (this: OwnedStream): void { this[transportOf]?.drained() }
+
+/** The Client has said its last word: what was sent to it may still leave. */
+function onEnd (this: OwnedStream): void {
+  this[transportOf]?.ended(undefined)
+  this.end()
+}
+
+function onError (this: OwnedStream, error: Error): void { this[transportOf]?.ended(error) }
+
+function onClose (this: OwnedStream): void { this[transportOf]?.ended(undefined) }

@@ -1,0 +1,30 @@
+import type { ConnectionInfo } from '../contract/hooks.ts'
+
+/** A Network Connection's byte stream, whatever carries it (section 4.2). It knows nothing of packets. */
+export interface Transport {
+  readonly info: ConnectionInfo
+  /** Bytes that were written and have not left yet. */
+  readonly queuedBytes: number
+  /** Everything written has been taken by the system, so its buffers may be written to again; false where that cannot be known. */
+  readonly hasTakenAll: boolean
+  /** Holds back what is written until `uncork`, so that several chunks leave in one system call. */
+  cork (): void
+  write (chunk: Buffer): void
+  uncork (): void
+  /** Stops and starts reading. */
+  pause (): void
+  resume (): void
+  /** Closes once everything that was written has left. */
+  end (): void
+  /** Closes at once. */
+  destroy (): void
+}
+
+/** What a transport tells its connection. */
+export interface TransportListener {
+  received (chunk: Buffer): void
+  /** Everything that was written has left, after `queuedBytes` had grown past what the system takes at once. */
+  drained (): void
+  /** Called once. `error` when the network, or the peer's framing, failed. */
+  ended (error: Error | undefined): void
+}

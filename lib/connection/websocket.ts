@@ -1,0 +1,146 @@
+import type { Duplex } from 'node:stream'
+import { WebSocket, type RawData } from 'ws'
+import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { ConnectionInfo } from '../contract/hooks.ts'
+import type { Transport, TransportListener } from './transport.ts'
+
+const drainMark = 64 * 1024
+const normalClosure = 1000
+const unsupportedData = 1003
+
+/** A WebSocket that knows its transport, so that all of them share their event listeners. */
+export class MqttWebSocket extends WebSocket {
+  transport: WebSocketTransport | undefined = undefined
+}
+
+/**
+ * A WebSocket as a byte stream (section 6): one binary frame for each write. A frame may hold several Control Packets
+ * or a part of one [MQTT-6.0.0-2], so what arrives is passed on frame by frame and never looked into.
+ */
+export class WebSocketTransport implements Transport {
+  readonly info: ConnectionInfo
+  readonly #webSocket: MqttWebSocket
+  readonly #socket: Duplex
+  /** Only a plain socket is known to be done with a buffer when nothing is queued. */
+  readonly #takesAtOnce: boolean
+  #listener: TransportListener | undefined
+  #isEnding = false
+  #hasEnded = false
+  /** Writes that report when they have left; counted only while much is queued, since a report costs a call each. */
+  #reporting = 0
+  #isDraining = false
+  #onSent: ((error?: Error | null) => void) | undefined
+
+  /** `socket` is the one under `webSocket`, which does not show it. Nothing is read before `start`. */
+  constructor (webSocket: MqttWebSocket, socket: Duplex, info: ConnectionInfo) {
+    this.#webSocket = webSocket
+    this.#socket = socket
+    this.#takesAtOnce = 'setNoDelay' in socket && !('encrypted' in socket)
+    this.info = info
+    webSocket.transport = this
+    webSocket.on('message', onMessage).on('error', onError).on('close', onClose)
+    webSocket.pause()
+  }
+
+  get queuedBytes (): number {
+    return this.#webSocket.bufferedAmount
+  }
+
+  get hasTakenAll (): boolean {
+    return this.#takesAtOnce && this.#webSocket.bufferedAmount === 0
+  }
+
+  start (listener: TransportListener): void {
+    this.#listener = listener
+    this.#webSocket.resume()
+  }
+
+  cork (): void {
+    this.#socket.cork()
+  }
+
+  uncork (): void {
+    this.#socket.uncork()
+  }
+
+  write (chunk: Buffer): void {
+    const webSocket = this.#webSocket
+    if (webSocket.readyState !== WebSocket.OPEN) return
+    if (this.#reporting === 0 && webSocket.bufferedAmount + chunk.length <= drainMark) {
+      webSocket.send(chunk) // a Buffer goes in a binary frame [MQTT-6.0.0-1]
+      return
+    }
+    this.#reporting++
+    webSocket.send(chunk, this.#onSent ??= error => { this.#sent(error) })
+    if (webSocket.bufferedAmount > drainMark) this.#isDraining = true
+  }
+
+  pause (): void {
+    if (!this.#isEnding && !this.#hasEnded) this.#webSocket.pause()
+  }
+
+  resume (): void {
+    this.#webSocket.resume()
+  }
+
+  end (): void {
+    if (!this.#isEnding) this.#close(normalClosure)
+  }
+
+  /** After `ended` there is nothing left to destroy: the closing handshake runs out by itself, bounded in time. */
+  destroy (): void {
+    if (!this.#hasEnded) this.#webSocket.terminate()
+  }
+
+  /** @internal A message; ignored once the connection is over, for example what is left of a chunk. */
+  received (data: RawData, isBinary: boolean): void {
+    if (this.#isEnding || this.#hasEnded) return
+    if (isBinary) { this.#listener?.received(data as Buffer); return }
+    this.#close(unsupportedData) // [MQTT-6.0.0-1]
+    this.ended(protocolError('a Control Packet came in a WebSocket text frame'))
+  }
+
+  /** @internal Told once, by whatever comes first. */
+  ended (error: Error | undefined): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    this.#listener?.ended(error)
+  }
+
+  /** @internal Once the socket is gone; its error, if any, was not passed on by the WebSocket. */
+  closed (): void {
+    this.ended(this.#socket.errored ?? undefined)
+  }
+
+  /** A paused socket would never see the peer's closing frame. */
+  #close (code: number): void {
+    this.#isEnding = true
+    this.#webSocket.close(code)
+    this.#webSocket.resume()
+  }
+
+  #sent (error: Error | null | undefined): void {
+    this.#reporting--
+    if (this.#reporting > 0 || !this.#isDraining) return
+    this.#isDraining = false
+    // A socket that was destroyed reports its writes as done, too.
+    if (this.#webSocket.readyState === WebSocket.OPEN && !(error instanceof Error)) this.#listener?.drained()
+  }
+}
+
+function onMessage (this: WebSocket, data: RawData, isBinary: boolean): void {
+  if (this instanceof MqttWebSocket) this.transport?.received(data, isBinary)
+}
+
+/** The peer broke the rules of WebSocket; the closing frame that says so is on its way already. */
+function onError (this: WebSocket, cause: Error & { code?: string }): void {
+  const isTooLarge = cause.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
+  const error = new MqttError(isTooLarge ? ErrorCode.packetTooLarge : ErrorCode.protocolError,
+    isTooLarge ? ReasonCode.packetTooLarge : ReasonCode.protocolError, `WebSocket: ${cause.message}`, { cause })
+  if (this instanceof MqttWebSocket) this.transport?.ended(error)
+}
+
+function onClose (this: WebSocket): void {
+  if (this instanceof MqttWebSocket) this.transport?.closed()
+}

@@ -1,0 +1,184 @@
+import type { IncomingMessage } from 'node:http'
+import type { PeerCertificate } from 'node:tls'
+import type { MqttError } from '../base/errors.ts'
+import type { ReasonCode } from '../base/reason-codes.ts'
+import type { MessageProperties, ProtocolVersion, QoS, UserProperty, WillFields } from '../packet/packets.ts'
+import type { Message } from './message.ts'
+import type { Subscription, SubscriptionOptions } from './subscription.ts'
+
+/** A hook may answer at once, which keeps the message on the synchronous path, or with a promise. */
+export type MaybePromise<T> = T | Promise<T>
+
+/** What is known of a Network Connection before the first hook runs. */
+export interface ConnectionInfo {
+  /** Counts up from 1 in each broker. */
+  readonly id: number
+  readonly transport: 'stream' | 'websocket'
+  /** The Client's address: from the PROXY protocol header or a trusted `X-Forwarded-For` where those are configured. */
+  readonly remoteAddress: string | undefined
+  readonly remotePort: number | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  /** The name the host gave to `broker.listener(name)` or `broker.attach`. */
+  readonly listener: string | undefined
+  /** The HTTP request of the WebSocket upgrade. */
+  readonly request: IncomingMessage | undefined
+  /** The certificate that the Client presented over TLS. Read on demand. */
+  readonly peerCertificate: PeerCertificate | undefined
+  /** Whether the TLS layer verified that certificate. */
+  readonly isPeerAuthorized: boolean
+  /** Milliseconds since the epoch. */
+  readonly connectedAt: number
+}
+
+/** A Client as hooks see it. `Data` is what `authenticate` attached to it. */
+export interface ClientInfo<Data = unknown> {
+  readonly clientIdentifier: string
+  /** User Name of CONNECT, or what `authenticate` put in its place. */
+  readonly username: string | undefined
+  readonly protocolVersion: ProtocolVersion
+  readonly connection: ConnectionInfo
+  /** What `authenticate` attached; undefined when it attached nothing. */
+  readonly data: Data
+  /** Aborted when the Network Connection ends: give it to whatever a hook waits for. */
+  readonly signal: AbortSignal
+}
+
+/** A CONNECT that asks to be let in (section 3.1). */
+export interface AuthenticateRequest {
+  /** Empty when the broker is to assign one. */
+  readonly clientIdentifier: string
+  readonly username: string | undefined
+  readonly password: Buffer | undefined
+  readonly protocolVersion: ProtocolVersion
+  readonly cleanStart: boolean
+  readonly will: WillFields | undefined
+  readonly userProperties: readonly UserProperty[]
+  readonly connection: ConnectionInfo
+  readonly signal: AbortSignal
+}
+
+/** Lets the Client in. */
+export interface Allow<Data = unknown> {
+  readonly allow: true
+  /** Attached to the Client, typed in every later hook. */
+  readonly data?: Data
+  /** Takes the place of the User Name, for example from a certificate or token. */
+  readonly username?: string
+  /** Takes the place of the Client Identifier. */
+  readonly clientIdentifier?: string
+}
+
+/** Keeps the Client out. */
+export interface Deny {
+  readonly allow: false
+  /** 0x80 or above. Default: Bad User Name or Password when the Client sent either, else Not authorized. */
+  readonly reasonCode?: ReasonCode
+  /** For people, told to MQTT 5.0 Clients (section 3.2.2.3.9). */
+  readonly reasonString?: string
+  /** With Use another server or Server moved (section 4.11). */
+  readonly serverReference?: string
+}
+
+/** `true` or {@link Allow}, `false` or {@link Deny}, or undefined for "not mine": then the next plugin is asked. */
+export type AuthenticateResult<Data = unknown> = boolean | undefined | Allow<Data> | Deny
+
+/** `true` allows; `false` (Not authorized) or a Reason Code of 0x80 or above refuses. */
+export type AuthorizeResult = boolean | ReasonCode
+
+export interface PublishRequest<Data = unknown> {
+  readonly client: ClientInfo<Data>
+  readonly topicName: string
+  readonly message: Message
+  /** A Will Message: asked at CONNECT and again when it is about to be published. */
+  readonly isWill: boolean
+}
+
+export interface SubscribeRequest<Data = unknown> {
+  readonly client: ClientInfo<Data>
+  /** As the Client wrote it. */
+  readonly topicFilter: string
+  readonly subscription: Subscription
+  /** Made in an earlier connection: asked again when the Session is resumed and by `revalidate`. */
+  readonly isRestored: boolean
+}
+
+export interface DeliverRequest<Data = unknown> {
+  readonly client: ClientInfo<Data>
+  readonly topicName: string
+  readonly message: Message
+}
+
+/** Changes to a message; what is absent stays. */
+export interface MessagePatch {
+  readonly topicName?: string
+  readonly payload?: Buffer
+  readonly qos?: QoS
+  readonly retain?: boolean
+  readonly properties?: MessageProperties
+}
+
+/** Changes to how a Client is connected. */
+export interface ConnectPatch {
+  /** Seconds; told as Server Keep Alive to MQTT 5.0 Clients and kept to for all. */
+  readonly keepAlive?: number
+  /** Seconds; told as Session Expiry Interval in CONNACK. */
+  readonly sessionExpiryInterval?: number
+  /** Told as Response Information to Clients that asked for it (section 3.2.2.3.15). */
+  readonly responseInformation?: string
+  readonly userProperties?: readonly UserProperty[]
+}
+
+/** Why a message did not reach a Session. */
+export type DropReason =
+  | 'offline'          // QoS 0, and the Client is not connected
+  | 'slowConsumer'     // QoS 0, and the connection's outbox is full
+  | 'queueFull'        // a limit of the Session's queue
+  | 'totalQueueFull'   // the limit of all queues together
+  | 'expired'          // Message Expiry Interval
+  | 'packetTooLarge'   // the Client's Maximum Packet Size
+  | 'notAuthorized'    // authorizeDeliver, or rights taken back by revalidate
+  | 'retainedFull'     // not retained: a limit of the retained messages
+  | 'sessionEnded'     // the Session ended with the message in its queue
+
+export interface Drop<Data = unknown> {
+  readonly message: Message
+  readonly reason: DropReason
+  /** The Session that misses the message; undefined for `retainedFull`. */
+  readonly clientIdentifier: string | undefined
+  readonly client: ClientInfo<Data> | undefined
+}
+
+export interface Disconnected<Data = unknown> {
+  readonly client: ClientInfo<Data>
+  /** What the Client sent, or was told. */
+  readonly reasonCode: ReasonCode
+  /** Why the broker ended the connection; undefined when the Client did or the network broke. */
+  readonly error: MqttError | undefined
+}
+
+/**
+ * What a host or plugin can decide, change and observe. `authenticate` and `authorize…` decide: the first refusal wins.
+ * `on…` may return a patch. `…ed` and `onDrop` observe. A hook that throws, rejects or takes longer than
+ * `hookTimeoutMs` denies; an observer's error is logged. All run in the order of registration.
+ */
+export interface Hooks<Data = unknown> {
+  authenticate?: (request: AuthenticateRequest) => MaybePromise<AuthenticateResult<Data>>
+  authorizePublish?: (request: PublishRequest<Data>) => MaybePromise<AuthorizeResult>
+  authorizeSubscribe?: (request: SubscribeRequest<Data>) => MaybePromise<AuthorizeResult>
+  /** Asked for every message to every Client, so it must answer at once: a promise counts as a refusal. */
+  authorizeDeliver?: (request: DeliverRequest<Data>) => boolean
+  onConnect?: (request: { readonly client: ClientInfo<Data> }) => MaybePromise<ConnectPatch | undefined>
+  /** `client` is undefined for what the host publishes. */
+  onPublish?: (request: { readonly client: ClientInfo<Data> | undefined, readonly message: Message }) => MaybePromise<MessagePatch | undefined>
+  onSubscribe?: (request: { readonly client: ClientInfo<Data>, readonly subscription: Subscription }) => MaybePromise<Partial<SubscriptionOptions> | undefined>
+  onDrop?: (drop: Drop<Data>) => void
+  connected?: (event: { readonly client: ClientInfo<Data>, readonly sessionPresent: boolean }) => void
+  /** A connection ended before it was accepted. */
+  refused?: (event: { readonly connection: ConnectionInfo, readonly error: MqttError }) => void
+  disconnected?: (event: Disconnected<Data>) => void
+  subscribed?: (event: { readonly client: ClientInfo<Data>, readonly subscription: Subscription }) => void
+  unsubscribed?: (event: { readonly client: ClientInfo<Data>, readonly topicFilter: string }) => void
+  published?: (event: { readonly client: ClientInfo<Data> | undefined, readonly message: Message }) => void
+  sessionEnded?: (event: { readonly clientIdentifier: string }) => void
+}

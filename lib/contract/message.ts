@@ -1,0 +1,78 @@
+import type { MessageProperties, QoS } from '../packet/packets.ts'
+import { encodeMessageProperties } from '../packet/publish-encoder.ts'
+import type { Topic } from '../topic/topic.ts'
+
+/** What a {@link Message} is made of. */
+export interface MessageFields {
+  readonly topic: Topic
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  /** What travels with the message (section 3.3.2.3); undefined when there is nothing. */
+  readonly properties: MessageProperties | undefined
+  /** Milliseconds since the epoch at which the Message Expiry Interval is over (section 3.3.2.3.3); Infinity for never. */
+  readonly expiresAt: number
+  /** Client Identifier of the publisher; undefined when the host published it. */
+  readonly publisher: string | undefined
+}
+
+// What a queued message occupies besides its bytes: the objects that hold it.
+const overhead = 200
+
+/**
+ * An Application Message: made once, never changed, shared by every Session that gets it and by the retained messages.
+ * Hooks that want another one return a patch.
+ */
+export class Message {
+  readonly topic: Topic
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly properties: MessageProperties | undefined
+  readonly expiresAt: number
+  readonly publisher: string | undefined
+  #payload: Buffer
+  #encodedProperties: Buffer | undefined = undefined
+  #isKept = false
+
+  constructor (fields: MessageFields) {
+    this.topic = fields.topic
+    this.qos = fields.qos
+    this.retain = fields.retain
+    this.properties = fields.properties
+    this.expiresAt = fields.expiresAt
+    this.publisher = fields.publisher
+    this.#payload = fields.payload
+  }
+
+  get topicName (): string { return this.topic.name }
+
+  /** Never to be written to: every subscriber gets these very bytes. */
+  get payload (): Buffer { return this.#payload }
+
+  /** The properties that go to subscribers unaltered, as they stand on the wire; made once for all of them. */
+  get encodedProperties (): Buffer {
+    return this.#encodedProperties ??= encodeMessageProperties(this.properties)
+  }
+
+  /** Bytes that the message occupies while it is kept, roughly. */
+  get size (): number { return this.#payload.length + this.topic.bytes.length + overhead }
+
+  /**
+   * Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so the payload
+   * is copied out when it is the smaller part of it.
+   */
+  keep (): this {
+    if (this.#isKept) return this
+    this.#isKept = true
+    if (this.#payload.length * 2 < this.#payload.buffer.byteLength) this.#payload = Buffer.from(this.#payload)
+    return this
+  }
+
+  /** This message with some fields changed. */
+  with (changes: Partial<MessageFields>): Message {
+    return new Message({
+      topic: this.topic, qos: this.qos, retain: this.retain, properties: this.properties, payload: this.#payload,
+      expiresAt: this.expiresAt, publisher: this.publisher, ...changes,
+    })
+  }
+}

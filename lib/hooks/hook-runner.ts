@@ -1,0 +1,188 @@
+import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
+import { isReasonCode, ReasonCode } from '../base/reason-codes.ts'
+import type { Clock } from '../contract/clock.ts'
+import type { AuthenticateRequest, AuthenticateResult, ConnectPatch, Hooks, MaybePromise } from '../contract/hooks.ts'
+import type { Logger } from '../contract/logger.ts'
+
+type HookName = keyof Hooks
+type Hook<K extends HookName> = NonNullable<Hooks[K]>
+type Request<K extends HookName> = Parameters<Hook<K>>[0]
+type Answer<K extends HookName> = Awaited<ReturnType<Hook<K>>>
+type Chains = { [K in HookName]?: readonly Hook<K>[] }
+type ObserverName = 'onDrop' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
+
+const hookNames: ReadonlySet<string> = new Set<HookName>([
+  'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
+  'onDrop', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
+])
+
+/** A hook threw, rejected, or did not answer in time. */
+class Failure {
+  readonly error: MqttError
+
+  constructor (error: MqttError) { this.error = error }
+}
+
+/**
+ * Runs the hooks of host and plugins as one chain for each name. An answer that is there at once is used at once; only
+ * a hook that returns a promise makes its caller wait.
+ */
+export class HookRunner {
+  /** The hooks of each name in order; undefined where nobody registered one, so that asking costs one comparison. */
+  chains: Readonly<Chains> = {}
+  readonly #registered: Hooks[] = []
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #timeoutMs: number
+
+  constructor (clock: Clock, logger: Logger, timeoutMs: number) {
+    this.#clock = clock
+    this.#logger = logger
+    this.#timeoutMs = timeoutMs
+  }
+
+  /**
+   * Registers hooks behind those that are there; the returned function takes them out again.
+   * @throws MqttError for a name that is no hook, since a misspelt `authorizePublish` would allow everything
+   */
+  add (hooks: Hooks): () => void {
+    for (const [name, hook] of Object.entries(hooks)) checkHook(name, hook)
+    this.#registered.push(hooks)
+    this.#compile()
+    return () => {
+      const index = this.#registered.indexOf(hooks)
+      if (index >= 0) this.#registered.splice(index, 1)
+      this.#compile()
+    }
+  }
+
+  /** The first decisive answer; undefined when all abstained. */
+  authenticate (request: AuthenticateRequest, from = 0): MaybePromise<AuthenticateResult> {
+    const chain = this.chains.authenticate ?? []
+    for (let i = from; i < chain.length; i++) {
+      const answer = this.#ask('authenticate', chain[i] as Hook<'authenticate'>, request)
+      if (answer instanceof Promise) return answer.then(late => decisive(late) ?? this.authenticate(request, i + 1))
+      const result = decisive(answer)
+      if (result !== undefined) return result
+    }
+    return undefined
+  }
+
+  /** Success when every hook allows, else the first refusal. */
+  authorize<K extends 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, from = 0): MaybePromise<ReasonCode> {
+    const chain = this.chains[name] ?? []
+    for (let i = from; i < chain.length; i++) {
+      const answer = this.#ask(name, chain[i] as Hook<K>, request)
+      if (answer instanceof Promise) {
+        return answer.then(late => verdict(late) === ReasonCode.success ? this.authorize(name, request, i + 1) : verdict(late))
+      }
+      const result = verdict(answer)
+      if (result !== ReasonCode.success) return result
+    }
+    return ReasonCode.success
+  }
+
+  /** Whether every `authorizeDeliver` allows, each of which must answer at once. */
+  authorizeDeliver (request: Request<'authorizeDeliver'>): boolean {
+    for (const hook of this.chains.authorizeDeliver ?? []) {
+      const answer: unknown = this.#ask('authorizeDeliver', hook, request)
+      if (answer instanceof Promise) {
+        answer.catch(() => undefined)
+        this.#report('authorizeDeliver', new Error('it returned a promise, but must answer at once'))
+      }
+      if (answer !== true) return false
+    }
+    return true
+  }
+
+  /**
+   * Lets each `on…` hook patch what the ones before it made.
+   * @param apply puts a patch on a value; the next hook gets the request that `ask` makes of the result
+   * @throws MqttError when a hook fails
+   */
+  patch<K extends 'onConnect' | 'onPublish' | 'onSubscribe', V> (
+    name: K, value: V, ask: (value: V) => Request<K>, apply: (value: V, patch: NonNullable<Answer<K>>) => V, from = 0,
+  ): MaybePromise<V> {
+    const chain = this.chains[name] ?? []
+    for (let i = from, current = value; ; i++) {
+      if (i >= chain.length) return current
+      const answer = this.#ask(name, chain[i] as Hook<K>, ask(current))
+      if (answer instanceof Promise) return answer.then(late => this.patch(name, patched(current, late, apply), ask, apply, i + 1))
+      current = patched(current, answer, apply)
+    }
+  }
+
+  /** Tells observers. Their errors are logged and change nothing. */
+  notify<K extends ObserverName> (name: K, event: Request<K>): void {
+    const chain = this.chains[name]
+    if (chain === undefined) return
+    for (const hook of chain) void this.#ask(name, hook, event)
+  }
+
+  #ask<K extends HookName> (name: K, hook: Hook<K>, request: Request<K>): Answer<K> | Failure | Promise<Answer<K> | Failure> {
+    try {
+      const answer = (hook as (request: Request<K>) => MaybePromise<Answer<K>>)(request)
+      return isThenable(answer) ? this.#await(name, answer) : answer
+    } catch (error) {
+      return this.#report(name, error)
+    }
+  }
+
+  async #await<T> (name: HookName, answer: PromiseLike<T>): Promise<T | Failure> {
+    let stop: (() => void) | undefined
+    const deadline = new Promise<never>((_resolve, reject) => {
+      stop = this.#clock.after(this.#timeoutMs, () => { reject(new Error(`no answer within ${this.#timeoutMs} ms (hookTimeoutMs)`)) })
+    })
+    try {
+      return await Promise.race([answer, deadline])
+    } catch (error) {
+      return this.#report(name, error)
+    } finally {
+      stop?.()
+    }
+  }
+
+  #report (name: HookName, cause: unknown): Failure {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `the hook ${name} failed: ${reason}`, { cause })
+    this.#logger.error({ err: error, hook: name }, error.message)
+    return new Failure(error)
+  }
+
+  #compile (): void {
+    const chains: Record<string, unknown[]> = {}
+    for (const hooks of this.#registered) {
+      for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) (chains[name] ??= []).push(hook)
+    }
+    this.chains = chains
+  }
+}
+
+/** Puts the patches for CONNECT together: what a later hook says of a field counts. */
+export function mergeConnectPatch (before: ConnectPatch, patch: ConnectPatch): ConnectPatch {
+  return { ...before, ...patch }
+}
+
+function checkHook (name: string, hook: unknown): void {
+  if (!hookNames.has(name)) throw optionInvalid(`hooks.${name}`, `one of ${[...hookNames].join(', ')}`, 'an unknown name')
+  if (hook !== undefined && typeof hook !== 'function') throw optionInvalid(`hooks.${name}`, 'a function', hook)
+}
+
+function isThenable (value: unknown): value is PromiseLike<never> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+}
+
+// Throwing, rejecting and timing out are refusals: a plugin that broke must not open the door.
+function decisive (answer: AuthenticateResult | Failure): AuthenticateResult {
+  return answer instanceof Failure ? { allow: false, reasonCode: ReasonCode.notAuthorized } : answer
+}
+
+function verdict (answer: unknown): ReasonCode {
+  if (answer === true || answer === ReasonCode.success) return ReasonCode.success
+  return isReasonCode(answer) && answer >= ReasonCode.unspecifiedError ? answer : ReasonCode.notAuthorized
+}
+
+function patched<V, P> (value: V, answer: P | undefined | Failure, apply: (value: V, patch: NonNullable<P>) => V): V {
+  if (answer instanceof Failure) throw answer.error
+  return answer === undefined || answer === null ? value : apply(value, answer)
+}

@@ -1,0 +1,123 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { ErrorCode, MqttError, optionInvalid } from './base/errors.ts'
+import { ReasonCode } from './base/reason-codes.ts'
+import { Message } from './contract/message.ts'
+import type { SubscriptionOptions } from './contract/subscription.ts'
+import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
+import { brokerClosed, checkQos } from './option-checks.ts'
+import type { MessageProperties, QoS } from './packet/packets.ts'
+import type { BrokerServices } from './protocol/broker-services.ts'
+import { checkedTopic, expiresAt, publishMessage } from './protocol/publish-message.ts'
+import type { SessionServices } from './session/session-services.ts'
+import { Session } from './session/session.ts'
+import { parseTopicFilter } from './topic/topic-filter.ts'
+
+/** How the host publishes. */
+export interface PublishOptions {
+  /** Default 0. */
+  qos?: QoS
+  /** Default false. */
+  retain?: boolean
+  /** MQTT 5.0 properties that travel with the message. */
+  properties?: MessageProperties
+}
+
+/** How the host asks for something over MQTT (section 4.10). */
+export interface RequestOptions extends PublishOptions {
+  /** Milliseconds to wait for the response. Default 5,000. */
+  timeoutMs?: number
+  signal?: AbortSignal
+  /** Default: a topic of its own for each request, under `$response/`. */
+  responseTopic?: string
+}
+
+/** The host as a client of its own broker: the same rules, no socket, and nobody to ask for leave. */
+export class LocalClient {
+  readonly #services: BrokerServices & SessionServices
+  readonly #subscriptions = new Set<LocalSubscription>()
+  #count = 0
+
+  constructor (services: BrokerServices & SessionServices) {
+    this.#services = services
+  }
+
+  async publish (topicName: string, payload: string | Uint8Array, { qos = 0, retain = false, properties }: PublishOptions): Promise<void> {
+    if (this.#services.isClosing) throw brokerClosed()
+    checkQos(qos)
+    const message = new Message({
+      topic: checkedTopic(this.#services, this.#services.topics.named(topicName)),
+      payload: bytesOf(payload), qos, retain, properties, publisher: undefined,
+      expiresAt: expiresAt(this.#services, properties?.messageExpiryInterval),
+    })
+    const reasonCode = await publishMessage(this.#services, message, { client: undefined, session: undefined, isWill: false })
+    if (reasonCode >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, reasonCode, 'onPublish refused the message')
+  }
+
+  subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
+    if (this.#services.isClosing) throw brokerClosed()
+    checkQos(options.qos ?? 0)
+    const parsed = parseTopicFilter(topicFilter, this.#services.limits)
+    const session = new Session(`$local/${++this.#count}`, this.#services)
+    const subscription = new LocalSubscription(topicFilter, session, options, this.#ended)
+    if (options.signal?.aborted === true) {
+      subscription.unsubscribe()
+      return subscription
+    }
+    const granted = subscriptionOptions(options)
+    this.#subscriptions.add(subscription)
+    this.#services.router.subscribe(session, parsed, topicFilter, granted)
+    session.attach(subscription, this.#services.limits.maximumInFlight)
+    this.#services.router.replayRetained(session, parsed, granted, true, this.#services.clock.now())
+    return subscription
+  }
+
+  /** Ends every subscription of the host to that Topic Filter; false when there was none. */
+  unsubscribe (topicFilter: string): boolean {
+    const those = [...this.#subscriptions].filter(subscription => subscription.topicFilter === topicFilter)
+    for (const subscription of those) subscription.unsubscribe()
+    return those.length > 0
+  }
+
+  async request (topicName: string, payload: string | Uint8Array, options: RequestOptions): Promise<Message> {
+    const { timeoutMs = 5_000, signal, responseTopic = `$response/${randomUUID()}`, ...publish } = options
+    const correlationData = randomBytes(16)
+    const responses = this.subscribe(responseTopic, { qos: 1, retainHandling: 2, ...(signal === undefined ? {} : { signal }) })
+    const stop = this.#services.clock.after(timeoutMs, () => { responses.unsubscribe() })
+    try {
+      await this.publish(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } })
+      return await firstResponse(responses, correlationData, signal, timeoutMs)
+    } finally {
+      stop()
+      responses.unsubscribe()
+    }
+  }
+
+  close (): void {
+    for (const subscription of [...this.#subscriptions]) subscription.unsubscribe()
+  }
+
+  readonly #ended = (subscription: LocalSubscription): void => {
+    this.#subscriptions.delete(subscription)
+    subscription.session.detach()
+    this.#services.router.removeSession(subscription.session)
+    subscription.session.outbox.clear()
+  }
+}
+
+async function firstResponse (responses: LocalSubscription, correlationData: Buffer, signal: AbortSignal | undefined, timeoutMs: number): Promise<Message> {
+  for await (const message of responses) {
+    if (message.properties?.correlationData?.equals(correlationData) === true) return message
+  }
+  signal?.throwIfAborted()
+  throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
+}
+
+function subscriptionOptions ({ qos = 0, retainHandling = 0 }: SubscribeOptions): SubscriptionOptions {
+  return { qos, noLocal: false, retainAsPublished: true, retainHandling, subscriptionIdentifier: 0 }
+}
+
+// A copy: the host may write to its buffer again, the broker's message must not change.
+function bytesOf (payload: string | Uint8Array): Buffer {
+  if (typeof payload === 'string' || payload instanceof Uint8Array) return Buffer.from(payload as Uint8Array)
+  throw optionInvalid('payload', 'a string or a Uint8Array', typeof payload)
+}

@@ -1,0 +1,80 @@
+import { ErrorCode, MqttError, optionInvalid } from './base/errors.ts'
+import { defaultLimits, type Limits } from './base/limits.ts'
+import { ReasonCode } from './base/reason-codes.ts'
+import { QoS } from './packet/packets.ts'
+import type { BrokerOptions } from './options.ts'
+import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
+
+const known: ReadonlySet<string> = new Set<keyof BrokerOptions | 'plugins'>([
+  'hooks', 'plugins', 'authenticationMethods', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
+  'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock',
+])
+
+const queuePolicies: readonly unknown[] = ['dropOldest', 'dropNewest', 'disconnect']
+const deniedPublish: readonly unknown[] = ['acknowledge', 'ignore', 'close']
+
+/** The bounds of each limit that is a number: what the protocol can say, and what makes sense. */
+const bounds: ReadonlyMap<string, readonly [minimum: number, maximum: number]> = new Map([
+  ['maximumPacketSize', [20, 268_435_460]],
+  ['maximumConnectSize', [20, 268_435_460]],
+  ['connectTimeoutMs', [1, 2 ** 31 - 1]],
+  ['maximumClientIdentifierLength', [23, 65_535]],
+  ['maximumTopicLength', [1, 65_535]],
+  ['maximumTopicLevels', [1, 65_535]],
+  ['receiveMaximum', [1, 65_535]],
+  ['maximumInFlight', [1, 65_535]],
+  ['topicAliasMaximum', [0, 65_535]],
+  ['maximumOutboundTopicAliases', [0, 65_535]],
+  ['maximumKeepAlive', [0, 65_535]],
+  ['maximumSessionExpiryInterval', [0, 0xffffffff]],
+  ['connectionRate', [1, Number.MAX_SAFE_INTEGER]],
+])
+
+/** @throws MqttError that names the first option that is wrong */
+export function checkOptions (options: BrokerOptions): void {
+  for (const name of Object.keys(options)) {
+    if (!known.has(name)) throw optionInvalid(name, `absent: the options are ${[...known].join(', ')}`, 'an unknown name')
+  }
+  const { sysIntervalMs, hookTimeoutMs, closeTimeoutMs, sharedSubscriptionStrategy: strategy } = options
+  checkNumber('sysIntervalMs', sysIntervalMs, 0, 2 ** 31 - 1)
+  checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
+  checkNumber('closeTimeoutMs', closeTimeoutMs, 0, 2 ** 31 - 1)
+  if (strategy !== undefined) checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
+  if (options.deniedPublish !== undefined) checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
+  for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
+}
+
+function checkLimit (name: string, value: unknown): void {
+  if (!(name in defaultLimits)) throw optionInvalid(`limits.${name}`, `one of ${Object.keys(defaultLimits).join(', ')}`, name)
+  if (name === 'queuePolicy') checkOneOf('limits.queuePolicy', value, queuePolicies)
+  else checkNumber(`limits.${name}`, value, ...(bounds.get(name) ?? [0, Number.MAX_SAFE_INTEGER] as const))
+}
+
+function checkNumber (option: string, value: unknown, minimum: number, maximum: number): void {
+  if (value === undefined) return
+  const isRight = typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
+  if (!isRight) throw optionInvalid(option, `a whole number from ${minimum} to ${maximum}`, value)
+}
+
+function checkOneOf (option: string, value: unknown, choices: readonly unknown[]): void {
+  if (!choices.includes(value)) throw optionInvalid(option, `one of ${choices.join(', ')}`, value)
+}
+
+/** The limits in force: the defaults, with what the host has set. */
+export function completeLimits (given: Partial<Limits> | undefined, memoryHighWaterMark: number): Limits {
+  return { ...defaultLimits, memoryHighWaterMark, ...withoutUndefined(given ?? {}) }
+}
+
+function withoutUndefined (given: Partial<Limits>): Partial<Limits> {
+  return Object.fromEntries((Object.entries(given) as [string, unknown][]).filter(([, value]) => value !== undefined))
+}
+
+/** @throws MqttError for what is no QoS; for hosts that write JavaScript */
+export function checkQos (qos: unknown): void {
+  if (qos !== QoS.atMostOnce && qos !== QoS.atLeastOnce && qos !== QoS.exactlyOnce) throw optionInvalid('qos', '0, 1 or 2', qos)
+}
+
+/** The broker was used after `close()`. */
+export function brokerClosed (): MqttError {
+  return new MqttError(ErrorCode.brokerClosed, ReasonCode.serverShuttingDown, 'the broker is closed')
+}

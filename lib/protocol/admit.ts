@@ -1,0 +1,116 @@
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { Allow, ConnectPatch } from '../contract/hooks.ts'
+import { mergeConnectPatch } from '../hooks/hook-runner.ts'
+import { PacketType, type ConnectPacket, type Properties } from '../packet/packets.ts'
+import { neverExpires, type Session } from '../session/session.ts'
+import type { Client } from './client.ts'
+import { ConnectRefused } from './failure.ts'
+import { authorizeRestored } from './restored-subscriptions.ts'
+import { authorizeWill, willOf } from './will.ts'
+
+/**
+ * A Client that is who it says: what hooks decide about it, then, in one go so that nobody can come between, the Session
+ * is its own, CONNACK goes out and what waited follows.
+ */
+export async function admit (client: Client, packet: ConnectPacket, allow: Allow, extra: Properties = {}): Promise<void> {
+  identify(client, allow)
+  await authorizeWill(client, packet)
+  const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
+  const refused = packet.cleanStart ? [] : await authorizeRestored(client)
+  if (client.phase !== 'connecting') return
+  if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
+  accept(client, packet, patch, refused, extra)
+}
+
+function identify (client: Client, { data, username, clientIdentifier }: Allow): void {
+  client.data = data
+  client.username = username ?? client.username
+  client.clientIdentifier = clientIdentifier ?? client.clientIdentifier
+}
+
+function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch, refused: readonly string[], extra: Properties): void {
+  const { services, sink } = client
+  const keepAlive = keepAliveOf(client, packet, patch)
+  const expiry = sessionExpiryOf(client, packet, patch)
+  const { session, isPresent } = claimSession(client, packet)
+  for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
+  session.client = client
+  session.sessionExpiryInterval = expiry
+  session.will = willOf(client, packet)
+  client.session = session
+  client.silenceLimitMs = keepAlive * 1500 // [MQTT-3.1.2-22]
+  client.phase = 'connected'
+  countConnected(client)
+  const properties = { ...connackProperties(client, packet, patch, keepAlive, expiry), ...extra }
+  sink.send({ type: PacketType.connack, sessionPresent: isPresent, reasonCode: ReasonCode.success, properties })
+  services.hooks.notify('connected', { client, sessionPresent: isPresent })
+  if (isConnected(client)) session.attach(sink, Math.min(packet.properties?.receiveMaximum ?? Infinity, services.limits.maximumInFlight))
+}
+
+// Sending CONNACK, or an observer, may have ended the connection.
+function isConnected (client: Client): boolean { return client.phase === 'connected' }
+
+/** The Session of that Client Identifier, old or new; whoever held it is sent away first [MQTT-3.1.4-3]. */
+function claimSession (client: Client, { cleanStart }: ConnectPacket): { session: Session, isPresent: boolean } {
+  const { sessions } = client.services
+  sessions.sweep()
+  sessions.get(client.clientIdentifier)?.sink?.disconnect(ReasonCode.sessionTakenOver)
+  const known = sessions.get(client.clientIdentifier)
+  if (known !== undefined && !cleanStart) {
+    sessions.claim(known)
+    return { session: known, isPresent: true } // [MQTT-3.1.2-5]
+  }
+  if (known !== undefined) sessions.end(known) // [MQTT-3.1.2-4]
+  return { session: newSession(client), isPresent: false }
+}
+
+function newSession (client: Client): Session {
+  const { sessions, limits } = client.services
+  if (sessions.size >= limits.maximumSessions) {
+    throw new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many Sessions as maximumSessions allows')
+  }
+  return sessions.create(client.clientIdentifier)
+}
+
+function countConnected ({ services: { metrics } }: Client): void {
+  metrics.connectionsAccepted++
+  metrics.clientsConnected++
+  metrics.clientsMaximum = Math.max(metrics.clientsMaximum, metrics.clientsConnected)
+}
+
+/** Seconds. The broker's maximum holds for 3.x Clients too, which cannot be told. */
+function keepAliveOf (client: Client, { keepAlive }: ConnectPacket, patch: ConnectPatch): number {
+  const { maximumKeepAlive } = client.services.limits
+  const isTooLong = maximumKeepAlive > 0 && (keepAlive === 0 || keepAlive > maximumKeepAlive)
+  return patch.keepAlive ?? (isTooLong ? maximumKeepAlive : keepAlive)
+}
+
+/** Seconds. Clean Session 0 of MQTT 3.x asks for a Session that never ends. */
+function sessionExpiryOf (client: Client, packet: ConnectPacket, patch: ConnectPatch): number {
+  const asked = packet.protocolVersion === 5 ? packet.properties?.sessionExpiryInterval ?? 0 : packet.cleanStart ? 0 : neverExpires
+  return Math.min(patch.sessionExpiryInterval ?? asked, client.services.limits.maximumSessionExpiryInterval)
+}
+
+/** What differs from what the Client asked for, and the limits it has to keep to (section 3.2.2.3). */
+function connackProperties (client: Client, packet: ConnectPacket, patch: ConnectPatch, keepAlive: number, expiry: number): Properties {
+  const { limits } = client.services
+  const properties: Properties = {
+    receiveMaximum: limits.receiveMaximum,
+    maximumPacketSize: limits.maximumPacketSize,
+    topicAliasMaximum: limits.topicAliasMaximum,
+  }
+  if (packet.clientIdentifier !== client.clientIdentifier) properties.assignedClientIdentifier = client.clientIdentifier // [MQTT-3.2.2-16]
+  if (keepAlive !== packet.keepAlive) properties.serverKeepAlive = keepAlive // [MQTT-3.1.2-21]
+  if (expiry !== (packet.properties?.sessionExpiryInterval ?? 0)) properties.sessionExpiryInterval = expiry
+  if (patch.userProperties !== undefined) properties.userProperties = patch.userProperties
+  const responseInformation = responseInformationOf(client, packet, patch)
+  if (responseInformation !== undefined) properties.responseInformation = responseInformation
+  return properties
+}
+
+/** Only for a Client that asked [MQTT-3.1.2-28]. */
+function responseInformationOf (client: Client, packet: ConnectPacket, patch: ConnectPatch): string | undefined {
+  if (packet.properties?.requestResponseInformation !== 1) return undefined
+  return patch.responseInformation ?? client.services.responseInformation?.(client)
+}

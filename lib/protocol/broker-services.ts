@@ -1,0 +1,41 @@
+import type { Limits } from '../base/limits.ts'
+import type { Metrics } from '../base/metrics.ts'
+import type { AuthenticationMethod } from '../contract/authentication.ts'
+import type { Clock } from '../contract/clock.ts'
+import type { DropReason } from '../contract/hooks.ts'
+import type { Logger } from '../contract/logger.ts'
+import type { Message } from '../contract/message.ts'
+import type { HookRunner } from '../hooks/hook-runner.ts'
+import type { Router } from '../router/router.ts'
+import type { DropTarget } from '../session/session-services.ts'
+import type { Sessions } from '../session/sessions.ts'
+import type { TopicTable } from '../topic/topic.ts'
+
+/** Holds publishers back while the process is over its memory high-water mark. */
+export interface Pressure {
+  /** QoS 0 to slow consumers is dropped earlier. */
+  readonly isHigh: boolean
+  /** Resolves when publishers may go on; undefined when they may at once. */
+  hold (): Promise<void> | undefined
+}
+
+/** What the handlers of all connections share: the parts of one broker. */
+export interface BrokerServices {
+  readonly limits: Limits
+  readonly metrics: Metrics
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly hooks: HookRunner
+  readonly router: Router
+  readonly sessions: Sessions
+  readonly topics: TopicTable
+  readonly pressure: Pressure
+  readonly authenticationMethods: ReadonlyMap<string, AuthenticationMethod>
+  readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
+  readonly serverReference: string | undefined
+  readonly responseInformation: ((client: { readonly clientIdentifier: string }) => string) | undefined
+  /** A message did not reach a Session. */
+  dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void
+  /** `close()` was called: nobody is let in any more. */
+  readonly isClosing: boolean
+}

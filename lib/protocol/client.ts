@@ -1,0 +1,78 @@
+import type { MqttError } from '../base/errors.ts'
+import type { ReasonCode } from '../base/reason-codes.ts'
+import type { Exchange } from '../contract/authentication.ts'
+import type { ClientInfo, ConnectionInfo } from '../contract/hooks.ts'
+import type { ConnectPacket, Properties, ProtocolVersion } from '../packet/packets.ts'
+import type { Session } from '../session/session.ts'
+import type { BrokerServices } from './broker-services.ts'
+import type { NetworkSink } from './network-sink.ts'
+import type { PublishRate } from './publish-rate.ts'
+import type { InboundTopicAliases } from './topic-alias.ts'
+
+/** `connecting` until CONNACK accepts; nothing but CONNECT and AUTH is allowed in it. */
+export type Phase = 'connecting' | 'connected' | 'closed'
+
+/** The enhanced authentication of one Client (section 4.12). */
+export interface Authentication {
+  readonly method: string
+  /** The CONNECT that waits until the exchange has let the Client in. */
+  readonly connect: ConnectPacket
+  /** The exchange that is going on; undefined once it has ended. */
+  exchange: Exchange | undefined
+}
+
+/** The remote party of one Network Connection and its protocol state. */
+export class Client implements ClientInfo {
+  readonly services: BrokerServices
+  readonly sink: NetworkSink
+  readonly connection: ConnectionInfo
+  phase: Phase = 'connecting'
+  protocolVersion: ProtocolVersion = 4
+  clientIdentifier = ''
+  username: string | undefined = undefined
+  data: unknown = undefined
+  session: Session | undefined = undefined
+  /** Milliseconds of silence after which the connection ends: 1.5 × Keep Alive; 0 for no limit. */
+  silenceLimitMs = 0
+  /** Whether Reason Strings and User Properties are wanted on all packets (section 3.1.2.11.7). */
+  wantsProblemInformation = true
+  topicAliases: InboundTopicAliases | undefined = undefined
+  /** Why it will be refused whatever its CONNECT says. */
+  refusal: MqttError | undefined = undefined
+  publishRate: PublishRate | undefined = undefined
+  authentication: Authentication | undefined = undefined
+  /** Why the Client left: set by DISCONNECT, or by the broker when it ends the connection. */
+  disconnectReasonCode: ReasonCode | undefined = undefined
+  /** False after a DISCONNECT with Reason Code 0 [MQTT-3.14.4-3]. */
+  isWillPublished = true
+  #abort: AbortController | undefined = undefined
+
+  constructor (services: BrokerServices, sink: NetworkSink, connection: ConnectionInfo) {
+    this.services = services
+    this.sink = sink
+    this.connection = connection
+  }
+
+  // Made on demand: most Clients never need one.
+  get signal (): AbortSignal {
+    this.#abort ??= new AbortController()
+    if (this.phase === 'closed') this.#abort.abort()
+    return this.#abort.signal
+  }
+
+  /** The Session of a connected Client. */
+  get ownSession (): Session {
+    if (this.session === undefined) throw new Error('a packet was handled before CONNECT was accepted')
+    return this.session
+  }
+
+  /** Properties with a Reason String, where the Client wants them [MQTT-3.1.2-29]. */
+  reason (reasonString: string): Properties | undefined {
+    return this.protocolVersion === 5 && this.wantsProblemInformation ? { reasonString } : undefined
+  }
+
+  /** The connection is over; hooks that still wait for something are told. */
+  abort (): void {
+    this.#abort?.abort()
+  }
+}

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto'
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { Limits } from '../base/limits.ts'
+import type { ConnectPacket } from '../packet/packets.ts'
+import { topicNameFault } from '../topic/topic-name.ts'
+import { admit } from './admit.ts'
+import { authenticate } from './authenticate.ts'
+import { beginExchange } from './auth.ts'
+import type { Client } from './client.ts'
+import { ConnectRefused } from './failure.ts'
+import { PublishRate } from './publish-rate.ts'
+
+/** CONNECT (section 3.1): what the packet says by itself, then who it is, then all that follows from being let in. */
+export async function handleConnect (client: Client, packet: ConnectPacket): Promise<void> {
+  negotiate(client, packet)
+  if (client.refusal !== undefined) throw client.refusal
+  if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
+  checkClientIdentifier(client, packet)
+  checkWill(packet, client.services.limits)
+  const method = packet.properties?.authenticationMethod
+  if (method !== undefined) await beginExchange(client, packet, method)
+  else await admit(client, packet, await authenticate(client, packet))
+}
+
+/** From here on answers have the form that the Client understands. */
+function negotiate (client: Client, { protocolVersion, properties, username }: ConnectPacket): void {
+  const { limits, clock } = client.services
+  client.protocolVersion = protocolVersion
+  client.username = username
+  client.wantsProblemInformation = properties?.requestProblemInformation !== 0
+  if (limits.publishRate > 0) client.publishRate = new PublishRate(clock, limits.publishRate)
+  client.sink.negotiate({
+    protocolVersion,
+    maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
+    topicAliasMaximum: Math.min(properties?.topicAliasMaximum ?? 0, limits.maximumOutboundTopicAliases),
+  })
+}
+
+function checkClientIdentifier (client: Client, { clientIdentifier, protocolVersion, cleanStart }: ConnectPacket): void {
+  const maximum = protocolVersion === 3 ? 23 : client.services.limits.maximumClientIdentifierLength // 3.1 section 3.1
+  if (Buffer.byteLength(clientIdentifier) > maximum) throw identifierNotValid(`the Client Identifier is longer than ${maximum} bytes`)
+  if (clientIdentifier !== '') client.clientIdentifier = clientIdentifier
+  else if (protocolVersion === 3) throw identifierNotValid('MQTT 3.1 wants a Client Identifier')
+  else if (protocolVersion === 4 && !cleanStart) throw identifierNotValid('a Session that is kept wants a Client Identifier [MQTT-3.1.3-8]')
+  else client.clientIdentifier = randomUUID() // [MQTT-3.1.3-6]
+}
+
+function checkWill ({ will }: ConnectPacket, limits: Limits): void {
+  if (will === undefined) return
+  const fault = topicNameFault(will.topicName, limits)
+  if (fault !== undefined) throw new MqttError(ErrorCode.topicNameInvalid, ReasonCode.topicNameInvalid, `the Will Topic ${fault}`)
+}
+
+function identifierNotValid (message: string): MqttError {
+  return new MqttError(ErrorCode.clientIdentifierNotValid, ReasonCode.clientIdentifierNotValid, message)
+}

@@ -1,0 +1,84 @@
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { ClientInfo, MaybePromise, MessagePatch } from '../contract/hooks.ts'
+import type { Message } from '../contract/message.ts'
+import type { Session } from '../session/session.ts'
+import { topicNameFault } from '../topic/topic-name.ts'
+import type { Topic } from '../topic/topic.ts'
+import type { BrokerServices } from './broker-services.ts'
+
+/** Where a message comes from. */
+export interface Origin {
+  /** Undefined for the host, which needs nobody's leave. */
+  readonly client: ClientInfo | undefined
+  /** Undefined for the host; No Local needs to know. */
+  readonly session: Session | undefined
+  readonly isWill: boolean
+}
+
+/**
+ * The one way of an Application Message into the broker, whether a PUBLISH, a Will Message or the host brings it: authorize,
+ * let hooks change it, retain and route. Answers at once unless a hook takes its time.
+ * @returns Success, No matching subscribers, or the refusal's Reason Code
+ */
+export function publishMessage (services: BrokerServices, message: Message, origin: Origin): MaybePromise<ReasonCode> {
+  const { chains } = services.hooks
+  const verdict = origin.client === undefined || chains.authorizePublish === undefined
+    ? ReasonCode.success
+    : services.hooks.authorize('authorizePublish', { client: origin.client, topicName: message.topicName, message, isWill: origin.isWill })
+  if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, message, origin) : late)
+  return verdict === ReasonCode.success ? change(services, message, origin) : verdict
+}
+
+function change (services: BrokerServices, message: Message, origin: Origin): MaybePromise<ReasonCode> {
+  if (services.hooks.chains.onPublish === undefined) return route(services, message, origin)
+  try {
+    const changed = services.hooks.patch('onPublish', message, current => ({ client: origin.client, message: current }),
+      (current, patch) => applyPatch(services, current, patch))
+    return changed instanceof Promise ? changed.then(late => route(services, late, origin), refusalOf) : route(services, changed, origin)
+  } catch (error) {
+    return refusalOf(error)
+  }
+}
+
+function route (services: BrokerServices, message: Message, origin: Origin): ReasonCode {
+  const count = services.router.route(message, origin.session)
+  if (services.hooks.chains.published !== undefined) services.hooks.notify('published', { client: origin.client, message })
+  return count === 0 ? ReasonCode.noMatchingSubscribers : ReasonCode.success
+}
+
+function applyPatch (services: BrokerServices, message: Message, patch: MessagePatch): Message {
+  const { topicName, ...fields } = patch
+  const expiry = patch.properties?.messageExpiryInterval
+  return message.with({
+    ...fields,
+    ...(topicName === undefined ? {} : { topic: checkedTopic(services, services.topics.named(topicName)) }),
+    ...(expiry === undefined ? {} : { expiresAt: expiresAt(services, expiry) }),
+  })
+}
+
+function refusalOf (error: unknown): ReasonCode {
+  if (error instanceof MqttError) return error.reasonCode
+  throw error
+}
+
+/**
+ * The topic, if it can be published to.
+ * @throws MqttError for wildcards [MQTT-3.3.2-2], an empty name [MQTT-4.7.3-1], or one over the limits
+ */
+export function checkedTopic (services: BrokerServices, topic: Topic): Topic {
+  if (topic.isChecked) return topic
+  const fault = topicNameFault(topic.name, services.limits)
+  if (fault !== undefined) throw topicNameInvalid(`the Topic Name ${fault}`)
+  topic.isChecked = true
+  return topic
+}
+
+/** When a message with that Message Expiry Interval, in seconds, ends; Infinity for none. */
+export function expiresAt (services: BrokerServices, messageExpiryInterval: number | undefined): number {
+  return messageExpiryInterval === undefined ? Infinity : services.clock.now() + messageExpiryInterval * 1000
+}
+
+function topicNameInvalid (fault: string): MqttError {
+  return new MqttError(ErrorCode.topicNameInvalid, ReasonCode.topicNameInvalid, fault)
+}

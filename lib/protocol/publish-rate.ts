@@ -1,0 +1,26 @@
+import type { Clock } from '../contract/clock.ts'
+
+/** A token bucket for the PUBLISH packets of one Client: who sends faster than `publishRate` is read more slowly. */
+export class PublishRate {
+  readonly #clock: Clock
+  readonly #perSecond: number
+  #tokens: number
+  #at: number
+
+  constructor (clock: Clock, perSecond: number) {
+    this.#clock = clock
+    this.#perSecond = perSecond
+    this.#tokens = perSecond
+    this.#at = clock.now()
+  }
+
+  /** Takes one token; resolves when it is there, undefined when it is there at once. */
+  hold (): Promise<void> | undefined {
+    const now = this.#clock.now()
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + (now - this.#at) / 1000 * this.#perSecond) - 1
+    this.#at = now
+    if (this.#tokens >= 0) return undefined
+    const delayMs = Math.ceil(-this.#tokens / this.#perSecond * 1000)
+    return new Promise(resolve => { this.#clock.after(delayMs, resolve) })
+  }
+}

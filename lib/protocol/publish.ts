@@ -1,0 +1,108 @@
+import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import { isUtf8 } from '../base/utf8.ts'
+import { Message } from '../contract/message.ts'
+import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/packets.ts'
+import { emptyTopic, type Topic } from '../topic/topic.ts'
+import type { Client } from './client.ts'
+import { checkedTopic, expiresAt, publishMessage } from './publish-message.ts'
+import { InboundTopicAliases } from './topic-alias.ts'
+
+/** PUBLISH (section 3.3). Acknowledges after the message was routed, never before. */
+export function handlePublish (client: Client, packet: PublishPacket): Promise<void> | undefined {
+  const { services } = client
+  services.metrics.messagesReceived++
+  const topic = topicOf(client, packet)
+  if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
+  if (packet.properties !== undefined) checkProperties(packet.properties)
+  const hold = services.pressure.hold() ?? client.publishRate?.hold()
+  return hold === undefined ? publish(client, packet, topic) : hold.then(() => publish(client, packet, topic))
+}
+
+function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
+  const refusal = refusalOf(packet, topic)
+  if (refusal !== undefined) {
+    refuse(client, packet, refusal)
+    return undefined
+  }
+  const result = publishMessage(client.services, messageOf(client, packet, topic), { client, session: client.session, isWill: false })
+  if (result instanceof Promise) return result.then(late => { answer(client, packet, late) })
+  answer(client, packet, result)
+  return undefined
+}
+
+/** The Topic Alias comes before everything that looks at the topic, authorization above all. */
+function topicOf (client: Client, packet: PublishPacket): Topic {
+  const alias = packet.properties?.topicAlias
+  if (alias === undefined) {
+    if (packet.topic === emptyTopic) throw protocolError('a PUBLISH has neither Topic Name nor Topic Alias [MQTT-4.7.3-1]')
+    return checkedTopic(client.services, packet.topic)
+  }
+  if (packet.topic !== emptyTopic) checkedTopic(client.services, packet.topic)
+  client.topicAliases ??= new InboundTopicAliases(client.services.limits.topicAliasMaximum)
+  return client.topicAliases.resolve(alias, packet.topic)
+}
+
+/** A QoS 2 message whose Packet Identifier is in use was routed already: only PUBREC is repeated [MQTT-4.3.3-10]. */
+function isNew (client: Client, packetIdentifier: number): boolean {
+  const { inbox } = client.ownSession
+  if (inbox.has(packetIdentifier)) {
+    client.sink.acknowledge(PacketType.pubrec, packetIdentifier)
+    return false
+  }
+  if (client.protocolVersion === 5 && inbox.size >= client.services.limits.receiveMaximum) {
+    throw new MqttError(ErrorCode.receiveMaximumExceeded, ReasonCode.receiveMaximumExceeded,
+      `more than ${client.services.limits.receiveMaximum} QoS 2 messages wait for their PUBREL [MQTT-3.3.4-7]`)
+  }
+  return true
+}
+
+function checkProperties (properties: Properties): void {
+  if (properties.subscriptionIdentifiers !== undefined) throw protocolError('a Client sent a Subscription Identifier [MQTT-3.3.4-6]')
+  const { responseTopic } = properties
+  if (responseTopic !== undefined && (responseTopic === '' || /[+#]/.test(responseTopic))) {
+    throw protocolError('the Response Topic is no Topic Name [MQTT-3.3.2-14]')
+  }
+}
+
+/** What is well formed, and still not taken. */
+function refusalOf (packet: PublishPacket, topic: Topic): ReasonCode | undefined {
+  if (topic.name.startsWith('$SYS/')) return ReasonCode.notAuthorized // the broker's own
+  if (packet.properties?.payloadFormatIndicator === 1 && !isUtf8(packet.payload)) return ReasonCode.payloadFormatInvalid
+  return undefined
+}
+
+function messageOf (client: Client, packet: PublishPacket, topic: Topic): Message {
+  const { qos, retain, payload, properties } = packet
+  return new Message({
+    topic, qos, retain, payload, properties, publisher: client.clientIdentifier,
+    expiresAt: properties === undefined ? Infinity : expiresAt(client.services, properties.messageExpiryInterval),
+  })
+}
+
+function answer (client: Client, packet: PublishPacket, result: ReasonCode): void {
+  if (result >= ReasonCode.unspecifiedError) refuse(client, packet, result)
+  else if (packet.qos !== QoS.atMostOnce) accept(client, packet, result)
+}
+
+function accept (client: Client, { qos, packetIdentifier }: PublishPacket, result: ReasonCode): void {
+  const type = qos === QoS.atLeastOnce ? PacketType.puback : PacketType.pubrec
+  if (qos === QoS.exactlyOnce) client.ownSession.inbox.add(packetIdentifier)
+  if (result === ReasonCode.success || client.protocolVersion < 5) client.sink.acknowledge(type, packetIdentifier)
+  else client.sink.send({ type, packetIdentifier, reasonCode: result, properties: undefined })
+}
+
+function refuse (client: Client, packet: PublishPacket, reasonCode: ReasonCode): void {
+  if (client.protocolVersion < 5) refuseSilently(client, packet, reasonCode)
+  else if (packet.qos !== QoS.atMostOnce) {
+    const type = packet.qos === QoS.atLeastOnce ? PacketType.puback : PacketType.pubrec
+    client.sink.send({ type, packetIdentifier: packet.packetIdentifier, reasonCode, properties: client.reason('the message was refused') })
+  }
+}
+
+/** MQTT 3.x has no word for "no": acknowledge as if all were well, or close [MQTT-3.3.5-2 in 3.1.1]. */
+function refuseSilently (client: Client, packet: PublishPacket, reasonCode: ReasonCode): void {
+  const { deniedPublish } = client.services
+  if (deniedPublish === 'close') throw new MqttError(ErrorCode.notAuthorized, reasonCode, 'the message was refused (deniedPublish)')
+  if (deniedPublish === 'acknowledge' && packet.qos !== QoS.atMostOnce) accept(client, packet, ReasonCode.success)
+}

@@ -1,0 +1,45 @@
+import { ErrorCode } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import { isUtf8 } from '../base/utf8.ts'
+import { Message } from '../contract/message.ts'
+import type { ConnectPacket } from '../packet/packets.ts'
+import type { Session, Will } from '../session/session.ts'
+import type { BrokerServices } from './broker-services.ts'
+import type { Client } from './client.ts'
+import { ConnectRefused } from './failure.ts'
+import { expiresAt, publishMessage } from './publish-message.ts'
+
+/**
+ * A Will Message goes through the same gate as a PUBLISH, first at CONNECT.
+ * @throws ConnectRefused when the Client may not publish it
+ */
+export async function authorizeWill (client: Client, packet: ConnectPacket): Promise<void> {
+  const will = willOf(client, packet)
+  if (will === undefined) return
+  const { message } = will
+  const reasonCode = await verdict(client, message)
+  if (reasonCode !== ReasonCode.success) throw new ConnectRefused(ErrorCode.notAuthorized, reasonCode, 'the Client may not publish its Will Message')
+}
+
+async function verdict (client: Client, message: Message): Promise<ReasonCode> {
+  if (message.topicName.startsWith('$SYS/')) return ReasonCode.notAuthorized
+  if (message.properties?.payloadFormatIndicator === 1 && !isUtf8(message.payload)) return ReasonCode.payloadFormatInvalid
+  const { hooks } = client.services
+  return hooks.authorize('authorizePublish', { client, topicName: message.topicName, message, isWill: true })
+}
+
+/** The Will Message of a CONNECT; its expiry starts when it is published (section 3.1.3.2.4). */
+export function willOf (client: Client, { will }: ConnectPacket): Will | undefined {
+  if (will === undefined) return undefined
+  const { topicName, payload, qos, retain, properties } = will
+  const topic = client.services.topics.named(topicName)
+  const message = new Message({ topic, payload, qos, retain, properties, expiresAt: Infinity, publisher: client.clientIdentifier }).keep()
+  return { message, delayInterval: properties?.willDelayInterval ?? 0, messageExpiryInterval: properties?.messageExpiryInterval }
+}
+
+/** Publishes a Will Message that is due, if its Client may still do so. */
+export function publishWill (services: BrokerServices, session: Session, will: Will): void {
+  const message = will.message.with({ expiresAt: expiresAt(services, will.messageExpiryInterval) })
+  const result = publishMessage(services, message, { client: session.client, session, isWill: true })
+  if (result instanceof Promise) result.catch((error: unknown) => { services.logger.error({ err: error }, 'a Will Message could not be published') })
+}

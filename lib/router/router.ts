@@ -1,0 +1,141 @@
+import type { Limits } from '../base/limits.ts'
+import type { DropReason } from '../contract/hooks.ts'
+import type { Message } from '../contract/message.ts'
+import type { SubscriptionOptions } from '../contract/subscription.ts'
+import type { RetainHandling } from '../packet/packets.ts'
+import type { Session } from '../session/session.ts'
+import type { DropTarget } from '../session/session-services.ts'
+import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
+import type { Topic } from '../topic/topic.ts'
+import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
+import { RetainedMessages } from './retained-messages.ts'
+import { SharedSubscription, type DeliveryGate, type SharedSubscriptionStrategy } from './shared-subscription.ts'
+import { SubscriptionTree } from './subscription-tree.ts'
+
+/** What the router is built with. */
+export interface RouterServices {
+  readonly limits: Limits
+  readonly sharedSubscriptionStrategy: SharedSubscriptionStrategy
+  /** Whether each delivery is to be asked about; read again for each message, since plugins may come. */
+  deliveryGate (): DeliveryGate
+  dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void
+}
+
+/** Who gets an Application Message: keeps the tree, the Shared Subscriptions and the Sessions in step. */
+export class Router {
+  readonly retained: RetainedMessages<Message>
+  readonly #tree = new SubscriptionTree<Subscriber>()
+  readonly #shares = new Map<string, SharedSubscription>()
+  readonly #services: RouterServices
+  #subscriptionCount = 0
+
+  constructor (services: RouterServices) {
+    this.#services = services
+    this.retained = new RetainedMessages(services.limits)
+  }
+
+  /** Subscriptions of all Sessions. */
+  get subscriptionCount (): number { return this.#subscriptionCount }
+
+  get sharedSubscriptionCount (): number { return this.#shares.size }
+
+  /** Retains the message if it says so, and hands it to every Session that is to get it; returns how many that were. */
+  route (message: Message, publisher: Session | undefined): number {
+    if (message.retain) this.#retain(message)
+    const plan = this.#plan(message.topic)
+    let count = this.#routeShared(message, plan)
+    const gate = this.#services.deliveryGate()
+    const { recipients } = plan
+    for (let i = 0; i < recipients.length; i++) {
+      const recipient = recipients[i]?.session === publisher ? recipients[i]?.forPublisher : recipients[i]
+      if (recipient === undefined) continue
+      if (gate?.(recipient.session, message) === false) continue
+      recipient.session.deliver(message, message.retain && recipient.retainAsPublished ? recipient.asRetained : recipient, undefined)
+      count++
+    }
+    return count
+  }
+
+  /** Adds or replaces a subscription in the Session and the tree together; true when it is new. */
+  subscribe (session: Session, parsed: ParsedTopicFilter, topicFilter: string, options: SubscriptionOptions): boolean {
+    const isNew = !session.subscriptions.has(topicFilter)
+    session.setSubscription(topicFilter, options)
+    if (parsed.shareName === undefined) this.#tree.add(parsed.filter, session, options)
+    else this.#share(topicFilter, parsed.filter, options).set(session, options)
+    if (isNew) this.#subscriptionCount++
+    return isNew
+  }
+
+  /** Removes a subscription from both; false when there was none. */
+  unsubscribe (session: Session, topicFilter: string): boolean {
+    if (!session.subscriptions.has(topicFilter)) return false
+    const { filter, shareName } = parseTopicFilter(topicFilter, this.#services.limits)
+    session.deleteSubscription(topicFilter)
+    if (shareName === undefined) this.#tree.remove(filter, session)
+    else this.#leaveShare(session, topicFilter, filter)
+    this.#subscriptionCount--
+    return true
+  }
+
+  /** The Session has ended: nothing may lead to it any more. */
+  removeSession (session: Session): void {
+    this.redispatchShared(session)
+    for (const topicFilter of [...session.subscriptions.keys()]) this.unsubscribe(session, topicFilter)
+  }
+
+  /** The Session has no connection: other members take what it got through Shared Subscriptions (section 4.8.2). */
+  redispatchShared (session: Session): void {
+    for (const { share, message } of session.outbox.extractShared()) share?.redispatch(message, session)
+  }
+
+  /** Hands a new subscription its retained messages (section 3.3.1.3); a Shared Subscription gets none. */
+  replayRetained (session: Session, parsed: ParsedTopicFilter, options: SubscriptionOptions, isNew: boolean, now: number): void {
+    if (parsed.shareName !== undefined || !isReplayed(options.retainHandling, isNew)) return
+    const gate = this.#services.deliveryGate()
+    const all = this.retained.match(parsed.filter, now)
+    const messages = gate === undefined ? all : all.filter(message => gate(session, message))
+    const subscriptionIdentifiers = options.subscriptionIdentifier === 0 ? [] : [options.subscriptionIdentifier]
+    session.outbox.replay(messages, { qos: options.qos, retain: true, subscriptionIdentifiers }) // [MQTT-3.3.1-9]
+  }
+
+  #plan (topic: Topic): DeliveryPlan {
+    const known = topic.plan
+    if (known instanceof DeliveryPlan && known.isCurrent(this.#tree, topic.name)) return known
+    const plan = new DeliveryPlan(this.#tree, topic.name)
+    topic.plan = plan
+    return plan
+  }
+
+  #routeShared (message: Message, { shares }: DeliveryPlan): number {
+    let count = 0
+    for (let i = 0; i < shares.length; i++) if (shares[i]?.deliver(message) === true) count++
+    return count
+  }
+
+  #retain (message: Message): void {
+    if (message.payload.length === 0) this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
+    else if (!this.retained.set(message.keep())) this.#services.dropped(undefined, message, 'retainedFull')
+  }
+
+  #share (topicFilter: string, filter: string, options: SubscriptionOptions): SharedSubscription {
+    const known = this.#shares.get(topicFilter)
+    if (known !== undefined) return known
+    const share = new SharedSubscription(this.#services.sharedSubscriptionStrategy, () => this.#services.deliveryGate())
+    this.#shares.set(topicFilter, share)
+    this.#tree.add(filter, share, options)
+    return share
+  }
+
+  #leaveShare (session: Session, topicFilter: string, filter: string): void {
+    const share = this.#shares.get(topicFilter)
+    share?.delete(session)
+    if (share?.isEmpty !== true) return
+    this.#shares.delete(topicFilter)
+    this.#tree.remove(filter, share)
+  }
+}
+
+// [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+function isReplayed (retainHandling: RetainHandling, isNew: boolean): boolean {
+  return retainHandling === 0 || (retainHandling === 1 && isNew)
+}

@@ -1,0 +1,126 @@
+import type { Message } from '../contract/message.ts'
+import type { DeliveryOptions } from '../contract/packet-sink.ts'
+import type { SubscriptionOptions } from '../contract/subscription.ts'
+import { QoS } from '../packet/packets.ts'
+import type { Share } from '../session/delivery.ts'
+import type { Session } from '../session/session.ts'
+
+/**
+ * Who gets the next message of a Shared Subscription: each in turn; any; the same until it leaves; the one with the fewest
+ * unacknowledged messages; always the same one for a Topic Name; always the same one for a publisher's Client Identifier.
+ */
+export const sharedSubscriptionStrategies = ['roundRobin', 'random', 'sticky', 'leastInFlight', 'hashTopic', 'hashClient'] as const
+export type SharedSubscriptionStrategy = (typeof sharedSubscriptionStrategies)[number]
+
+/** Whether a message may go to a Session; undefined where nobody asks. */
+export type DeliveryGate = ((session: Session, message: Message) => boolean) | undefined
+
+interface Member extends DeliveryOptions {
+  readonly session: Session
+  readonly retainAsPublished: boolean
+  /** The same for a message with RETAIN 1, which Retain As Published lets through. */
+  readonly asRetained: DeliveryOptions
+}
+
+/** The Sessions that share one Topic Filter under one ShareName: each message goes to one of them (section 4.8.2). */
+export class SharedSubscription implements Share {
+  readonly #strategy: SharedSubscriptionStrategy
+  readonly #gate: () => DeliveryGate
+  #members: Member[] = []
+  #next = 0
+
+  constructor (strategy: SharedSubscriptionStrategy, gate: () => DeliveryGate) {
+    this.#strategy = strategy
+    this.#gate = gate
+  }
+
+  get isEmpty (): boolean { return this.#members.length === 0 }
+
+  set (session: Session, options: SubscriptionOptions): void {
+    const member = newMember(session, options)
+    const index = this.#members.findIndex(other => other.session === session)
+    if (index === -1) this.#members.push(member)
+    else this.#members[index] = member
+  }
+
+  delete (session: Session): void {
+    this.#members = this.#members.filter(member => member.session !== session)
+  }
+
+  /** Returns false when no member can have the message. */
+  deliver (message: Message): boolean {
+    return this.#give(message, this.#choose(message, undefined, false) ?? this.#choose(message, undefined, true))
+  }
+
+  redispatch (message: Message, session: object): boolean {
+    return this.#give(message, this.#choose(message, session, false))
+  }
+
+  hasOther (session: object): boolean {
+    return this.#members.some(member => member.session !== session && member.session.isConnected)
+  }
+
+  #give (message: Message, member: Member | undefined): boolean {
+    if (member === undefined) return false
+    member.session.deliver(message, message.retain && member.retainAsPublished ? member.asRetained : member, this)
+    return true
+  }
+
+  /** The first eligible member from the one that the strategy names on. */
+  #choose (message: Message, except: object | undefined, isOfflineToo: boolean): Member | undefined {
+    const members = this.#members
+    const gate = this.#gate()
+    const start = this.#start(message, except)
+    for (let i = 0; i < members.length; i++) {
+      const index = (start + i) % members.length
+      const member = members[index] as Member
+      if (member.session === except || !isEligible(member, message, isOfflineToo) || gate?.(member.session, message) === false) continue
+      this.#next = index
+      return member
+    }
+    return undefined
+  }
+
+  #start (message: Message, except: object | undefined): number {
+    switch (this.#strategy) {
+      case 'roundRobin': return this.#next + 1
+      case 'random': return Math.floor(Math.random() * this.#members.length)
+      case 'sticky': return this.#next
+      case 'leastInFlight': return this.#leastInFlight(except)
+      case 'hashTopic': return hash(message.topicName)
+      case 'hashClient': return hash(message.publisher ?? '')
+    }
+  }
+
+  #leastInFlight (except: object | undefined): number {
+    let least = this.#next + 1
+    let fewest = Infinity
+    for (let i = 1; i <= this.#members.length; i++) { // from the next on, so that equals take turns
+      const index = (this.#next + i) % this.#members.length
+      const { session } = this.#members[index] as Member
+      const count = session.outbox.inFlightCount + session.outbox.waitingCount
+      if (session === except || !session.isConnected || count >= fewest) continue
+      least = index
+      fewest = count
+    }
+    return least
+  }
+}
+
+// QoS 0 is not kept for anybody, so only a connected member can have it.
+function isEligible (member: Member, message: Message, isOfflineToo: boolean): boolean {
+  return member.session.isConnected || (isOfflineToo && message.qos > QoS.atMostOnce && member.qos > QoS.atMostOnce)
+}
+
+function newMember (session: Session, options: SubscriptionOptions): Member {
+  const { qos, retainAsPublished, subscriptionIdentifier } = options
+  const subscriptionIdentifiers = subscriptionIdentifier === 0 ? [] : [subscriptionIdentifier]
+  const asRetained = { qos, retain: true, subscriptionIdentifiers }
+  return { session, qos, retain: false, retainAsPublished, subscriptionIdentifiers, asRetained }
+}
+
+function hash (text: string): number {
+  let value = 0
+  for (let i = 0; i < text.length; i++) value = (Math.imul(value, 31) + text.charCodeAt(i)) | 0
+  return (value ^ (value >>> 15)) >>> 0
+}

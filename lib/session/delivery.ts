@@ -1,0 +1,32 @@
+import type { DeliveryOptions } from '../contract/packet-sink.ts'
+import type { Message } from '../contract/message.ts'
+import type { QoS } from '../packet/packets.ts'
+
+/** The Shared Subscription that chose a Session for a message (section 4.8.2), and that can choose another. */
+export interface Share {
+  /** Whether another connected member than `session` could take its messages. */
+  hasOther (session: object): boolean
+  /** Gives the message to another member than \`session\`; false when there is none. */
+  redispatch (message: Message, session: object): boolean
+}
+
+/** One QoS 1 or 2 message on its way to one Session: waiting, or in flight under a Packet Identifier. */
+export class Delivery {
+  readonly message: Message
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly subscriptionIdentifiers: readonly number[]
+  readonly share: Share | undefined
+  /** 0 until it is sent. */
+  packetIdentifier = 0
+  /** PUBREC has come: from here on PUBREL is resent, never PUBLISH (section 4.3.3). */
+  isReleased = false
+
+  constructor (message: Message, options: DeliveryOptions, qos: QoS, share: Share | undefined) {
+    this.message = message
+    this.qos = qos
+    this.retain = options.retain
+    this.subscriptionIdentifiers = options.subscriptionIdentifiers
+    this.share = share
+  }
+}

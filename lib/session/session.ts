@@ -1,0 +1,79 @@
+import type { ClientInfo } from '../contract/hooks.ts'
+import type { Message } from '../contract/message.ts'
+import type { DeliveryOptions, PacketSink } from '../contract/packet-sink.ts'
+import type { SubscriptionOptions } from '../contract/subscription.ts'
+import type { Share } from './delivery.ts'
+import { Inbox } from './inbox.ts'
+import { Outbox } from './outbox.ts'
+import type { SessionServices } from './session-services.ts'
+
+/** A Session Expiry Interval that never ends (section 3.1.2.11.2). */
+export const neverExpires = 0xffffffff
+
+/** The Will Message of a connection (section 3.1.2.5). */
+export interface Will {
+  readonly message: Message
+  /** Seconds (section 3.1.3.2.2). */
+  readonly delayInterval: number
+  /** Seconds that the message stays valid once published; undefined for ever. */
+  readonly messageExpiryInterval: number | undefined
+}
+
+const noSubscriptions: ReadonlyMap<string, SubscriptionOptions> = new Map()
+
+/** Session State (section 4.1): what is kept of a Client while it is connected and, if it wants, after. */
+export class Session {
+  readonly clientIdentifier: string
+  readonly outbox: Outbox
+  readonly inbox: Inbox = new Inbox()
+  /** Seconds after the connection's end; 0 ends with it, 0xFFFFFFFF never. */
+  sessionExpiryInterval = 0
+  will: Will | undefined = undefined
+  /** The Client that is connected, or was last. */
+  client: ClientInfo | undefined = undefined
+  /** Milliseconds since the epoch; Infinity while connected. Kept by `Sessions`. */
+  expiresAt: number = Infinity
+  willDueAt: number = Infinity
+  /** When `Sessions` will look at it next. */
+  scheduledAt: number = Infinity
+  #subscriptions: Map<string, SubscriptionOptions> | undefined = undefined
+  #sink: PacketSink | undefined = undefined
+
+  constructor (clientIdentifier: string, services: SessionServices) {
+    this.clientIdentifier = clientIdentifier
+    this.outbox = new Outbox(this, services)
+  }
+
+  /** The connection, while there is one. */
+  get sink (): PacketSink | undefined { return this.#sink }
+
+  get isConnected (): boolean { return this.#sink !== undefined }
+
+  /** By Topic Filter as the Client wrote it. Only the router changes it, together with its tree. */
+  get subscriptions (): ReadonlyMap<string, SubscriptionOptions> { return this.#subscriptions ?? noSubscriptions }
+
+  setSubscription (topicFilter: string, options: SubscriptionOptions): void {
+    this.#subscriptions ??= new Map()
+    this.#subscriptions.set(topicFilter, options)
+  }
+
+  deleteSubscription (topicFilter: string): void {
+    this.#subscriptions?.delete(topicFilter)
+    if (this.#subscriptions?.size === 0) this.#subscriptions = undefined
+  }
+
+  /** A connection has come; CONNACK must have been sent, since what waits follows at once [MQTT-3.1.4-5]. */
+  attach (sink: PacketSink, receiveMaximum: number): void {
+    this.#sink = sink
+    this.outbox.attach(sink, receiveMaximum)
+  }
+
+  detach (): void {
+    this.#sink = undefined
+    this.outbox.detach()
+  }
+
+  deliver (message: Message, options: DeliveryOptions, share: Share | undefined): void {
+    this.outbox.deliver(message, options, share)
+  }
+}

@@ -1,0 +1,90 @@
+import type { Metrics } from './base/metrics.ts'
+import { Message } from './contract/message.ts'
+import type { BrokerServices } from './protocol/broker-services.ts'
+
+/** Minutes over which the loads are averaged, as Mosquitto does. */
+const spans = [1, 5, 15] as const
+
+type Counter = keyof { [K in keyof Metrics as Metrics[K] extends number ? K : never]: true }
+
+const loads: ReadonlyMap<string, Counter> = new Map([
+  ['messages/received', 'packetsReceived'], ['messages/sent', 'packetsSent'],
+  ['publish/received', 'messagesReceived'], ['publish/sent', 'messagesSent'], ['publish/dropped', 'messagesDropped'],
+  ['bytes/received', 'bytesReceived'], ['bytes/sent', 'bytesSent'], ['connections', 'connectionsAccepted'],
+])
+
+/** Publishes what the broker counts under `$SYS/broker/`, retained, as far as it has changed. Clients can only read it. */
+export class SysTopics {
+  readonly #services: BrokerServices
+  readonly #version: string
+  readonly #startedAt: number
+  readonly #intervalMs: number
+  readonly #last = new Map<string, string>()
+  readonly #averages = new Map<string, number>()
+  readonly #counted = new Map<Counter, number>()
+
+  constructor (services: BrokerServices, version: string, intervalMs: number) {
+    this.#services = services
+    this.#version = version
+    this.#intervalMs = intervalMs
+    this.#startedAt = services.clock.now()
+  }
+
+  publish (): void {
+    this.#average()
+    for (const [name, value] of this.#values()) {
+      const text = String(value)
+      if (this.#last.get(name) === text) continue
+      this.#last.set(name, text)
+      this.#send(`$SYS/broker/${name}`, text)
+    }
+  }
+
+  #send (topicName: string, text: string): void {
+    const topic = this.#services.topics.named(topicName)
+    this.#services.router.route(new Message({
+      topic, payload: Buffer.from(text), qos: 0, retain: true, properties: undefined, expiresAt: Infinity, publisher: undefined,
+    }), undefined)
+  }
+
+  #values (): [name: string, value: string | number][] {
+    const { metrics, sessions, router, clock } = this.#services
+    return [
+      ['version', `myelin version ${this.#version}`],
+      ['uptime', `${Math.floor((clock.now() - this.#startedAt) / 1000)} seconds`],
+      ['clients/connected', metrics.clientsConnected],
+      ['clients/disconnected', sessions.size - metrics.clientsConnected],
+      ['clients/total', sessions.size],
+      ['clients/maximum', metrics.clientsMaximum],
+      ['clients/expired', metrics.sessionsExpired],
+      ['messages/received', metrics.packetsReceived],
+      ['messages/sent', metrics.packetsSent],
+      ['messages/stored', router.retained.count + metrics.queuedMessages],
+      ['store/messages/count', router.retained.count + metrics.queuedMessages],
+      ['store/messages/bytes', router.retained.bytes + metrics.queuedBytes],
+      ['publish/messages/received', metrics.messagesReceived],
+      ['publish/messages/sent', metrics.messagesSent],
+      ['publish/messages/dropped', metrics.messagesDropped],
+      ['bytes/received', metrics.bytesReceived],
+      ['bytes/sent', metrics.bytesSent],
+      ['retained messages/count', router.retained.count],
+      ['subscriptions/count', router.subscriptionCount],
+      ['shared_subscriptions/count', router.sharedSubscriptionCount],
+      ...[...this.#averages].map(([name, value]): [string, string] => [name, value.toFixed(2)]),
+    ]
+  }
+
+  /** Loads for each minute, each an average in which older intervals fade. */
+  #average (): void {
+    for (const [name, counter] of loads) {
+      const total = this.#services.metrics[counter]
+      const perMinute = (total - (this.#counted.get(counter) ?? 0)) * 60_000 / this.#intervalMs
+      this.#counted.set(counter, total)
+      for (const minutes of spans) this.#fade(`load/${name}/${minutes}min`, perMinute, Math.exp(-this.#intervalMs / (minutes * 60_000)))
+    }
+  }
+
+  #fade (name: string, perMinute: number, weight: number): void {
+    this.#averages.set(name, perMinute + weight * ((this.#averages.get(name) ?? 0) - perMinute))
+  }
+}

@@ -1,0 +1,35 @@
+import { isAuthenticating, isLoopback } from '../options/settings.ts'
+import type { Settings } from '../options/start-options.ts'
+
+function access (settings: Settings): string {
+  if (isAuthenticating(settings)) {
+    return settings.users === undefined ? 'Clients need a certificate.' : 'Clients need a user name and a password.'
+  }
+  if (!isLoopback(settings.host)) return 'Anyone who can reach this address may connect, without a password.'
+  return 'Anonymous clients may connect, from this machine only. To open it: myelin --help, under Access.'
+}
+
+/** What the two commands need to find the broker; nothing where they look by themselves. */
+function target (urls: readonly string[]): string {
+  const url = urls.find(url => url.startsWith('mqtt://')) ?? urls.find(url => url.startsWith('ws://'))
+  return url === undefined || url === 'mqtt://127.0.0.1:1883' ? '' : ` --url ${url.replace('//0.0.0.0', '//127.0.0.1').replace('//[::]', '//[::1]')}`
+}
+
+/** What is printed when the broker listens. */
+export function banner (version: string, urls: readonly string[], settings: Settings): string {
+  const to = target(urls)
+  return [
+    `Myelin ${version}, an MQTT 3.1, 3.1.1 and 5.0 broker, listens at`,
+    '',
+    ...urls.map(url => `  ${url}`),
+    '',
+    access(settings),
+    'Try it, in two other terminals:',
+    '',
+    `  myelin sub${to} -v -t 'hello/#'`,
+    `  myelin pub${to} -t hello/world -m 'Hello!'`,
+    '',
+    'Ctrl+C stops it.',
+    '',
+  ].join('\n')
+}

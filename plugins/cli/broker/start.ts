@@ -1,0 +1,101 @@
+import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOptions } from '../../../lib/index.ts'
+import { banner } from './banner.ts'
+import { brokerOptionsOf } from './broker-options.ts'
+import { usageError } from '../command-error.ts'
+import { flagName } from '../options/arguments.ts'
+import { helpText, type Help } from '../options/help.ts'
+import { openListeners, type Listener } from './listeners.ts'
+import { startGroups, type Settings } from '../options/start-options.ts'
+import { withPeers } from '../peers.ts'
+import { readSettings, readStartArguments } from '../options/settings.ts'
+import type { Terminal } from '../terminal.ts'
+
+/** The help of `myelin` and `myelin start`. */
+export const startHelp: Help = {
+  usage: [
+    'myelin [start] [options]              run the broker',
+    'myelin pub -t <topic> -m <payload>    publish a message',
+    'myelin sub -t <topic filter>          print messages',
+    'myelin hash-password                  make a passwordHash of the password on standard input',
+    'myelin config-schema                  print the JSON Schema of the configuration file',
+    'myelin <command> --help',
+  ],
+  about: 'Without options the broker listens on this machine only: MQTT at 127.0.0.1:1883, MQTT over WebSocket at ws://127.0.0.1:8080/mqtt.',
+  groups: startGroups,
+  notes: [
+    'Sizes are bytes or have a unit: 65536, 64KiB, 1MiB, 1GiB. Durations have a unit: 500ms, 10s, 5m, 1h; without one <duration> is in milliseconds and <seconds> in seconds. --no-<flag> turns off a flag of the configuration file.',
+    'In the configuration file each option has the same name in camelCase: { "port": 1884, "maximumPacketSize": "256KiB" }.',
+    'Exit codes: 0 stopped by a signal, 1 could not start, 2 wrong options or configuration.',
+  ],
+}
+
+/** The library names its option, the command line has a flag for it. */
+function withFlag (message: string): string {
+  return message.replace(/^option "(?:limits\.)?(\w+?)(?:Ms)?"/, (_, name: string) => `--${flagName(name)}`)
+}
+
+async function buildBroker (options: BrokerOptions): Promise<Broker> {
+  try {
+    return await createBroker(options)
+  } catch (error) {
+    if (error instanceof MqttError && error.code === ErrorCode.optionInvalid) throw usageError(withFlag(error.message))
+    throw error
+  }
+}
+
+interface Running {
+  readonly broker: Broker
+  readonly listeners: readonly Listener[]
+}
+
+async function stop ({ broker, listeners }: Running): Promise<void> {
+  for (const listener of listeners) listener.stop()
+  await broker.close()
+  await Promise.all(listeners.map(listener => listener.close()))
+}
+
+async function run (settings: Settings, terminal: Terminal): Promise<Running> {
+  const { createLogger } = await withPeers(() => import('./logging.ts'))
+  const logger = createLogger(settings, terminal.error)
+  const broker = await buildBroker(brokerOptionsOf(settings, logger))
+  try {
+    const listeners = await openListeners(broker, settings, logger)
+    const urls = listeners.map(({ url }) => url)
+    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls }, 'listening')
+    if (settings.logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
+    return { broker, listeners }
+  } catch (error) {
+    await broker.close()
+    throw error
+  }
+}
+
+const signals = [['SIGINT', 2], ['SIGTERM', 15]] as const
+
+/** Resolves at the first signal; a second one ends the process at once, with the exit code that shells use for it. */
+function firstSignal (terminal: Terminal): Promise<void> {
+  return new Promise(resolve => {
+    let isSecond = false
+    for (const [signal, number] of signals) {
+      terminal.signals.on(signal, () => {
+        if (isSecond) terminal.exit(128 + number)
+        isSecond = true
+        resolve()
+      })
+    }
+  })
+}
+
+/**
+ * `myelin start`: runs the broker until SIGINT or SIGTERM.
+ * @throws {CommandError} when it cannot start.
+ */
+export async function start (args: readonly string[], terminal: Terminal): Promise<void> {
+  const given = readStartArguments(args)
+  if (given.help === true) { terminal.output.write(helpText(startHelp)); return }
+  if (given.version === true) { terminal.output.write(`${version}\n`); return }
+  const stopped = firstSignal(terminal)
+  const running = await run(await readSettings(given), terminal)
+  await stopped
+  await stop(running)
+}

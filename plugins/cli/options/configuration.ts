@@ -1,0 +1,149 @@
+import { z } from 'zod'
+import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { systemErrorCode, usageError } from '../command-error.ts'
+import { expectation, quantityPatterns, readValue, type Option, type Values } from './kinds.ts'
+import { didYouMean } from './nearest.ts'
+import { defaultOf, startOptions, type Configuration, type StartOptions } from './start-options.ts'
+import { parsePasswordHash } from '../password-hash.ts'
+
+function quantity (option: Option, pattern: RegExp): z.ZodType {
+  const error = `expected ${expectation(option)}`
+  return z.union([z.int({ error }).min(0, { error }), z.string({ error }).regex(pattern, { error })], { error })
+    .refine(value => readValue(option, String(value)) !== undefined, { error })
+}
+
+const user = z.strictObject({
+  username: z.string({ error: 'expected a text' }),
+  password: z.string({ error: 'expected a text' }).min(1, { error: 'expected a text' }).optional(),
+  passwordHash: z.string({ error: 'expected a text' }).refine(text => parsePasswordHash(text) !== undefined, {
+    error: 'expected what `myelin hash-password` prints: scrypt$N$r$p$salt$key',
+  }).optional(),
+}, { error: 'expected { "username", "passwordHash" } or { "username", "password" }' })
+  .refine(({ password, passwordHash }) => (password === undefined) !== (passwordHash === undefined), {
+    error: 'expected either "passwordHash" or "password"',
+  })
+
+function usersSchema (error: string): z.ZodType {
+  return z.array(user, { error }).superRefine((users, context) => {
+    const names = new Set<string>()
+    for (const [index, { username }] of users.entries()) {
+      if (names.has(username)) context.addIssue({ code: 'custom', path: [index, 'username'], message: 'expected each user once' })
+      names.add(username)
+    }
+  })
+}
+
+function schemaOf (option: Option): z.ZodType {
+  const error = `expected ${expectation(option)}`
+  const text = z.string({ error }).min(1, { error })
+  switch (option.kind) {
+    case 'text': case 'path': return text
+    case 'payload': return z.string({ error })
+    case 'texts': return z.array(text, { error })
+    case 'flag': return z.boolean({ error })
+    case 'port': return z.union([z.int({ error }).min(0, { error }).max(65_535, { error }), z.literal('off', { error })], { error })
+    case 'count': return z.int({ error }).min(0, { error })
+    case 'choice': return z.enum(option.choices ?? [], { error })
+    case 'bytes': case 'milliseconds': case 'seconds': return quantity(option, quantityPatterns[option.kind])
+    case 'users': return usersSchema(error)
+  }
+}
+
+function field (name: string, option: Option): z.ZodType {
+  const value = defaultOf(name, option)
+  return schemaOf(option).optional().meta({ description: option.help, ...(value === undefined ? {} : { default: value }) })
+}
+
+const fields = Object.entries<Option>(startOptions).filter(([, option]) => option.only !== 'commandLine')
+
+/** Checks a configuration file that was parsed. */
+export const configurationSchema: z.ZodType<Configuration, Configuration> = z.strictObject(
+  { $schema: z.string({ error: 'expected a text' }).optional(), ...Object.fromEntries(fields.map(([name, option]) => [name, field(name, option)])) },
+  { error: 'expected an object' },
+) as unknown as z.ZodType<Configuration, Configuration>
+
+/** The JSON Schema of the configuration file, with which editors complete and check it. */
+export function jsonSchema (): object {
+  return { title: 'Configuration of the Myelin MQTT broker', ...z.toJSONSchema(configurationSchema, { io: 'input' }) }
+}
+
+function show (path: readonly PropertyKey[]): string {
+  return path.map((key, index) => typeof key === 'number' ? `[${key}]` : `${index === 0 ? '' : '.'}${String(key)}`).join('')
+}
+
+function valueAt (data: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined, data)
+}
+
+/** What was found, without giving a password away. */
+function found (data: unknown, path: readonly PropertyKey[]): string {
+  const value = valueAt(data, path)
+  if (value === undefined) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return value === null ? 'null' : 'an object'
+  if (String(path.at(-1)).startsWith('password')) return `another ${typeof value === 'string' ? 'text' : typeof value}`
+  const text = JSON.stringify(value)
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+type Issue = z.core.$ZodIssue
+
+function describe (issue: Issue, data: unknown): string[] {
+  if (issue.code !== 'unrecognized_keys') return [`${show(issue.path) || 'the file'}: ${issue.message}, found ${found(data, issue.path)}`]
+  const known = issue.path.length === 0 ? fields.map(([name]) => name) : Object.keys(user.shape)
+  return issue.keys.map(key => `${show([...issue.path, key])}: unknown field${didYouMean(key, known)}`)
+}
+
+/** Where JSON.parse stopped: it tells the position only, and only sometimes. */
+function describeSyntaxError (text: string, error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  const position = /position (\d+)/.exec(message)?.[1]
+  if (position === undefined) return message
+  const before = text.slice(0, Number(position)).split('\n')
+  return `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}: ${message}`
+}
+
+async function readText (file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    throw usageError(`cannot read the configuration file ${file}: ${systemErrorCode(error) === 'ENOENT' ? 'there is none' : String(error)}`)
+  }
+}
+
+function parse (file: string, text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''))
+  } catch (error) {
+    throw usageError(`${file} is not JSON: ${describeSyntaxError(text, error)}`)
+  }
+}
+
+/**
+ * Checks what a configuration file holds.
+ * @throws {CommandError} with exit code 2 that names every field that is wrong.
+ */
+export function checkConfiguration (file: string, data: unknown): Configuration {
+  const { data: configuration, error } = configurationSchema.safeParse(data)
+  if (error === undefined) return configuration
+  // A value that is wrong in two ways is told once.
+  const told = new Set(error.issues.flatMap(issue => describe(issue, data)))
+  throw usageError([`${file} is not a configuration:`, ...told].join('\n  '))
+}
+
+/** The value as the command line would have it: sizes and durations are numbers, and paths start where the file is. */
+function settle (file: string, option: Option, value: unknown): unknown {
+  if (option.kind === 'path' && typeof value === 'string') return resolve(dirname(file), value)
+  return option.kind in quantityPatterns ? readValue(option, String(value)) : value
+}
+
+/**
+ * Reads a configuration file.
+ * @throws {CommandError} with exit code 2 when it cannot be read or is wrong.
+ */
+export async function readConfiguration (file: string): Promise<Values<StartOptions>> {
+  const given = new Map<string, unknown>(Object.entries(checkConfiguration(file, parse(file, await readText(file)))))
+  const rows = fields.filter(([name]) => given.has(name))
+  return Object.fromEntries(rows.map(([name, option]) => [name, settle(file, option, given.get(name))]))
+}

@@ -1,0 +1,85 @@
+import { isIP } from 'node:net'
+import { defaultsOf, readArguments } from './arguments.ts'
+import { usageError } from '../command-error.ts'
+import type { Values } from './kinds.ts'
+import { startOptions, type Settings, type StartOptions } from './start-options.ts'
+import { withPeers } from '../peers.ts'
+
+/** Whether only this machine can connect to a host. A name other than localhost may mean anything, so it does not count. */
+export function isLoopback (host: string): boolean {
+  if (isIP(host) === 4) return host.startsWith('127.')
+  return host === 'localhost' || host === '::1' || host.startsWith('::ffff:127.')
+}
+
+// Beyond this the kernel's address has no room; Node then listens at a path that is cut off, without a word.
+const maximumSocketPath = process.platform === 'linux' ? 107 : 103
+
+function checkSocketPath (path: string | undefined): void {
+  if (path === undefined || Buffer.byteLength(path) <= maximumSocketPath) return
+  throw usageError(`--unix: expected a path of at most ${maximumSocketPath} bytes, found ${Buffer.byteLength(path)}`)
+}
+
+function opensTls (settings: Settings): boolean {
+  return settings.tlsPort !== undefined && settings.tlsPort !== 'off' || settings.wssPort !== undefined && settings.wssPort !== 'off'
+}
+
+/** Whether each client shows who it is: by password, or by certificate where there is no way around TLS. */
+export function isAuthenticating (settings: Settings): boolean {
+  if (settings.users !== undefined && settings.users.length > 0) return !settings.allowAnonymous
+  return settings.tlsRequireClientCertificate && settings.port === 'off' && settings.wsPort === 'off'
+}
+
+function checkListeners ({ port, wsPort, tlsPort = 'off', wssPort = 'off', unix }: Settings): void {
+  if (unix !== undefined || [port, wsPort, tlsPort, wssPort].some(port => port !== 'off')) return
+  throw usageError('nothing to listen on: every port is off')
+}
+
+function checkTls (settings: Settings): void {
+  const { tlsCert, tlsKey, tlsCa } = settings
+  if (opensTls(settings) && (tlsCert === undefined || tlsKey === undefined)) throw usageError('--tls-port and --wss-port need --tls-cert and --tls-key')
+  if (settings.tlsRequireClientCertificate && tlsCa === undefined) throw usageError('--tls-require-client-certificate needs --tls-ca')
+}
+
+function checkOrigin (origin: string): void {
+  if (origin === '*' || (URL.canParse(origin) && new URL(origin).origin === origin)) return
+  throw usageError(`--ws-origin: expected an origin such as https://example.org or "*", found "${origin}"`)
+}
+
+function checkPath (path: string): void {
+  if (!/^\/[^?#\s]*$/.test(path)) throw usageError(`--ws-path: expected a path such as /mqtt, found "${path}"`)
+}
+
+// An open broker on the Internet is found within minutes: whoever wants one must say so.
+function checkAccess (settings: Settings): void {
+  if (isLoopback(settings.host) || settings.allowAnonymous || isAuthenticating(settings)) return
+  throw usageError(`${settings.host} can be reached by others: give "users" in a configuration file (--config), or let anyone in with --allow-anonymous`)
+}
+
+function check (settings: Settings): Settings {
+  checkListeners(settings)
+  checkSocketPath(settings.unix)
+  checkTls(settings)
+  for (const origin of settings.wsOrigin ?? []) checkOrigin(origin)
+  checkPath(settings.wsPath)
+  checkAccess(settings)
+  return settings
+}
+
+async function readFile (path: string | undefined): Promise<Values<StartOptions>> {
+  if (path === undefined) return {}
+  const { readConfiguration } = await withPeers(() => import('./configuration.ts'))
+  return readConfiguration(path)
+}
+
+/**
+ * What `myelin start` was told: the command line over the configuration file over the defaults.
+ * @throws {CommandError} with exit code 2 for anything that is wrong, before anything is opened.
+ */
+export async function readSettings (given: Values<StartOptions>): Promise<Settings> {
+  return check({ ...defaultsOf(startOptions), ...await readFile(given.config), ...given } as Settings)
+}
+
+/** The options of `myelin start` as they stand on the command line. */
+export function readStartArguments (args: readonly string[]): Values<StartOptions> {
+  return readArguments(startOptions, args)
+}
