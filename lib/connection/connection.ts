@@ -50,6 +50,8 @@ export class Connection implements NetworkSink, TransportListener {
   /** Chunks that came while a handler's promise was pending; undefined when none is. */
   #held: Buffer[] | undefined = undefined
   #heldBytes = 0
+  /** The Client has closed, and what it said before is still being handled. */
+  #isEnding = false
 
   /** @param onEnded told once, when the transport is gone */
   constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, onEnded: (connection: Connection) => void) {
@@ -117,7 +119,7 @@ export class Connection implements NetworkSink, TransportListener {
 
   fail (error: MqttError): void {
     if (this.#isClosed) return
-    if (error.cause !== undefined) this.client.services.logger.error({ err: error.cause, clientIdentifier: this.client.clientIdentifier }, error.message)
+    if (error.cause !== undefined && error.code !== ErrorCode.hookFailed) this.client.services.logger.error({ err: error.cause, clientIdentifier: this.client.clientIdentifier }, error.message)
     this.error = error
     this.#version = this.#decoder.protocolVersion ?? this.#version
     const answer = answerTo(this.client, error, this.#decoder.protocolVersion)
@@ -154,6 +156,8 @@ export class Connection implements NetworkSink, TransportListener {
 
   ended (error: Error | undefined): void {
     if (error instanceof MqttError) this.error ??= error
+    this.#isEnding = error === undefined && this.#held !== undefined && this.client.phase === 'connected' // a DISCONNECT may wait [MQTT-3.14.4-3]
+    if (this.#isEnding) return
     if (!this.#isClosed) this.#over()
     this.#onEnded(this)
   }
@@ -211,7 +215,9 @@ export class Connection implements NetworkSink, TransportListener {
 
   #wait (pending: Promise<void>): void {
     this.#held ??= []
-    pending.then(() => { this.#goOn() }, (error: unknown) => { this.fail(toMqttError(error)) })
+    pending.then(() => { this.#goOn() }, (error: unknown) => { this.fail(toMqttError(error)) }).finally(() => {
+      if (this.#isEnding && (this.#isClosed || this.#held === undefined)) this.ended(undefined)
+    })
   }
 
   #hold (chunk: Buffer): void {

@@ -8,12 +8,11 @@ type Explained = Packet & { readonly properties: Properties | undefined }
  * or where they would pass its Maximum Packet Size [MQTT-3.2.2-19]; undefined when even the bare packet would [MQTT-3.1.2-24].
  */
 export function encodeWithin (packet: Packet, version: ProtocolVersion, maximumPacketSize: number, wantsExplanations: boolean): Buffer | undefined {
-  const bare = isExplained(packet) ? withoutExplanations(packet) : packet
   if (wantsExplanations || !isQuiet(packet)) {
     const frame = encode(packet, version)
     if (frame.length <= maximumPacketSize) return frame
   }
-  const frame = encode(bare, version)
+  const frame = encode(isExplained(packet) ? withoutExplanations(packet) : packet, version)
   return frame.length <= maximumPacketSize ? frame : undefined
 }
 

@@ -34,6 +34,7 @@ export class StreamTransport implements Transport {
   start (listener: TransportListener): void {
     this.#listener = listener
     this.#stream.on('data', onData).on('drain', onDrain).on('end', onEnd).on('error', onError).on('close', onClose)
+    this.#stream.resume() // a listener alone does not start a stream that was paused, as it is behind a PROXY protocol header
   }
 
   cork (): void { this.#stream.cork() }
@@ -76,4 +77,5 @@ function onEnd (this: OwnedStream): void {
 
 function onError (this: OwnedStream, error: Error): void { this[transportOf]?.ended(error) }
 
-function onClose (this: OwnedStream): void { this[transportOf]?.ended(undefined) }
+// Without an end before it: the Client did not close, the network broke.
+function onClose (this: OwnedStream): void { this[transportOf]?.ended(this.errored ?? new Error('the stream was destroyed')) }

@@ -73,7 +73,7 @@ export class WebSocketGate {
         accept(new WebSocketTransport(webSocket, socket, this.#infoOf(request, socket, options)))
       })
     } catch (error) {
-      this.#options.logger.error({ error }, 'WebSocket upgrade failed')
+      this.#options.logger.error({ err: error }, 'WebSocket upgrade failed')
       socket.destroy()
     }
   }

@@ -7,6 +7,7 @@ import { neverExpires, type Session } from '../session/session.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
 import { authorizeRestored } from './restored-subscriptions.ts'
+import { dropForbidden } from './revalidate.ts'
 import { authorizeWill, willOf } from './will.ts'
 
 /**
@@ -36,6 +37,7 @@ function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch, ref
   const { session, isPresent } = claimSession(client, packet)
   for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
   session.client = client
+  if (refused.length > 0) dropForbidden(services, session, refused)
   session.sessionExpiryInterval = expiry
   session.will = willOf(client, packet)
   client.session = session

@@ -1,7 +1,8 @@
-import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { ClientInfo, MaybePromise, MessagePatch } from '../contract/hooks.ts'
 import type { Message } from '../contract/message.ts'
+import { QoS } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
 import { topicNameFault } from '../topic/topic-name.ts'
 import type { Topic } from '../topic/topic.ts'
@@ -26,7 +27,7 @@ export function publishMessage (services: BrokerServices, message: Message, orig
   const verdict = origin.client === undefined || chains.authorizePublish === undefined
     ? ReasonCode.success
     : services.hooks.authorize('authorizePublish', { client: origin.client, topicName: message.topicName, message, isWill: origin.isWill })
-  if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, message, origin) : late)
+  if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, wanted(message, origin), origin) : late)
   return verdict === ReasonCode.success ? change(services, message, origin) : verdict
 }
 
@@ -35,10 +36,19 @@ function change (services: BrokerServices, message: Message, origin: Origin): Ma
   try {
     const changed = services.hooks.patch('onPublish', message, current => ({ client: origin.client, message: current }),
       (current, patch) => applyPatch(services, current, patch))
-    return changed instanceof Promise ? changed.then(late => route(services, late, origin), refusalOf) : route(services, changed, origin)
+    return changed instanceof Promise ? changed.then(late => route(services, wanted(late, origin), origin), refusalOf) : route(services, changed, origin)
   } catch (error) {
     return refusalOf(error)
   }
+}
+
+/**
+ * The message, if it is still to be routed after a wait: a QoS 2 message whose connection ended meanwhile was not acknowledged, so
+ * it comes again and must not be routed twice (section 4.3.3).
+ */
+function wanted (message: Message, { client, isWill }: Origin): Message {
+  if (message.qos === QoS.exactlyOnce && !isWill && client?.signal.aborted === true) throw protocolError('the Client left before its message was accepted')
+  return message
 }
 
 function route (services: BrokerServices, message: Message, origin: Origin): ReasonCode {

@@ -20,6 +20,7 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
 }
 
 function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
+  if (client.phase === 'closed' && packet.qos === QoS.exactlyOnce) return undefined // it was held back, and comes again
   const refusal = refusalOf(packet, topic)
   if (refusal !== undefined) {
     refuse(client, packet, refusal)

@@ -15,18 +15,21 @@ export async function revalidate (services: BrokerServices): Promise<void> {
 async function revalidateSession (services: BrokerServices, session: Session): Promise<void> {
   const { client } = session
   if (client === undefined) return
+  const ended: string[] = []
   for (const [topicFilter, options] of [...session.subscriptions]) {
     if (await isStillAllowed(services, client, topicFilter, options)) continue
-    if (services.router.unsubscribe(session, topicFilter)) services.hooks.notify('unsubscribed', { client, topicFilter })
+    if (!services.router.unsubscribe(session, topicFilter)) continue
+    ended.push(topicFilter)
+    services.hooks.notify('unsubscribed', { client, topicFilter })
   }
-  dropForbidden(services, session)
+  dropForbidden(services, session, ended)
 }
 
-function dropForbidden (services: BrokerServices, session: Session): void {
-  const filters = [...session.subscriptions.keys()].map(withoutShare)
-  const isForbidden = (message: Message): boolean =>
-    !filters.some(filter => topicMatches(filter, message.topicName)) || !mayDeliver(services, session, message)
-  for (const { message } of session.outbox.extract(delivery => isForbidden(delivery.message))) services.dropped(session, message, 'notAuthorized')
+/** Drops what waits because of subscriptions that were taken back, or may not be delivered any more. */
+export function dropForbidden (services: BrokerServices, session: Session, ended: readonly string[]): void {
+  const matches = (filters: Iterable<string>, message: Message): boolean => [...filters].some(filter => topicMatches(withoutShare(filter), message.topicName))
+  session.outbox.drop('notAuthorized', message =>
+    (matches(ended, message) && !matches(session.subscriptions.keys(), message)) || !mayDeliver(services, session, message))
 }
 
 /** Whether a message may go to a Session: the gate of every delivery. The host's own subscriptions are not asked about. */

@@ -6,38 +6,62 @@ import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../p
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Client } from './client.ts'
 
-/** One Topic Filter of a SUBSCRIBE and what became of it. */
-interface Grant {
-  readonly reasonCode: ReasonCode
-  readonly parsed?: ParsedTopicFilter
-  readonly subscription?: Subscription
+/** One Topic Filter of a SUBSCRIBE: what it asks for, and then what became of it. */
+class Grant implements Subscription {
+  readonly topicFilter: string
+  readonly qos: Subscription['qos']
+  readonly noLocal: boolean
+  readonly retainAsPublished: boolean
+  readonly retainHandling: Subscription['retainHandling']
+  readonly subscriptionIdentifier: number
+  readonly parsed: ParsedTopicFilter
+  isNew = false
+
+  constructor (parsed: ParsedTopicFilter, request: SubscriptionRequest, subscriptionIdentifier: number) {
+    this.topicFilter = request.topicFilter
+    this.qos = request.qos
+    this.noLocal = request.noLocal
+    this.retainAsPublished = request.retainAsPublished
+    this.retainHandling = request.retainHandling
+    this.subscriptionIdentifier = subscriptionIdentifier
+    this.parsed = parsed
+  }
 }
+
+/** A {@link Grant}, or the Reason Code that refuses it. */
+type Decision = Grant | ReasonCode
 
 /** SUBSCRIBE (section 3.8): decides about each filter, then makes all subscriptions, SUBACK, and retained messages last. */
 export function handleSubscribe (client: Client, packet: SubscribePacket): Promise<void> | undefined {
   const subscriptionIdentifier = packet.properties?.subscriptionIdentifiers?.[0] ?? 0
-  const grants = packet.subscriptions.map(request => decide(client, { ...request, subscriptionIdentifier }))
-  if (grants.every(isSettled)) subscribe(client, packet, grants)
-  else return Promise.all(grants.map(async grant => grant)).then(all => { subscribe(client, packet, all) })
+  const decisions = packet.subscriptions.map(request => decide(client, request, subscriptionIdentifier))
+  if (!decisions.every(isSettled)) return subscribeLater(client, packet, decisions)
+  subscribe(client, packet, decisions)
   return undefined
 }
 
-function isSettled (grant: MaybePromise<Grant>): grant is Grant {
-  return !(grant instanceof Promise)
+async function subscribeLater (client: Client, packet: SubscribePacket, decisions: readonly MaybePromise<Decision>[]): Promise<void> {
+  const settled = await Promise.all(decisions.map(async decision => decision))
+  if (client.phase === 'connected') subscribe(client, packet, settled)
 }
 
-function decide (client: Client, request: SubscriptionRequest & Subscription): MaybePromise<Grant> {
+function isSettled (decision: MaybePromise<Decision>): decision is Decision {
+  return !(decision instanceof Promise)
+}
+
+function decide (client: Client, request: SubscriptionRequest, subscriptionIdentifier: number): MaybePromise<Decision> {
   const parsed = parse(client, request)
-  if (parsed instanceof MqttError) return { reasonCode: parsed.reasonCode }
+  if (parsed instanceof MqttError) return parsed.reasonCode
+  const grant = new Grant(parsed, request, subscriptionIdentifier)
   const { hooks } = client.services
-  if (hooks.chains.authorizeSubscribe === undefined) return change(client, parsed, request)
-  const verdict = hooks.authorize('authorizeSubscribe', { client, topicFilter: request.topicFilter, subscription: request, isRestored: false })
-  const next = (reasonCode: ReasonCode): MaybePromise<Grant> => reasonCode === ReasonCode.success ? change(client, parsed, request) : { reasonCode }
+  if (hooks.chains.authorizeSubscribe === undefined) return change(client, grant)
+  const verdict = hooks.authorize('authorizeSubscribe', { client, topicFilter: grant.topicFilter, subscription: grant, isRestored: false })
+  const next = (reasonCode: ReasonCode): MaybePromise<Decision> => reasonCode === ReasonCode.success ? change(client, grant) : reasonCode
   return verdict instanceof Promise ? verdict.then(next) : next(verdict)
 }
 
 /** A filter that is not well formed fails alone, in its place of the SUBACK. */
-function parse (client: Client, { topicFilter, noLocal }: Subscription): ParsedTopicFilter | MqttError {
+function parse (client: Client, { topicFilter, noLocal }: SubscriptionRequest): ParsedTopicFilter | MqttError {
   try {
     const parsed = parseTopicFilter(topicFilter, client.services.limits)
     if (noLocal && parsed.shareName !== undefined) throw protocolError('No Local on a Shared Subscription [MQTT-3.8.3-4]')
@@ -48,43 +72,42 @@ function parse (client: Client, { topicFilter, noLocal }: Subscription): ParsedT
   }
 }
 
-function change (client: Client, parsed: ParsedTopicFilter, subscription: Subscription): MaybePromise<Grant> {
+function change (client: Client, grant: Grant): MaybePromise<Decision> {
   const { hooks } = client.services
-  const grant = (changed: Subscription): Grant => ({ reasonCode: changed.qos, parsed, subscription: changed })
-  const refusal = (): Grant => ({ reasonCode: ReasonCode.implementationSpecificError })
-  if (hooks.chains.onSubscribe === undefined) return grant(subscription)
+  if (hooks.chains.onSubscribe === undefined) return grant
+  const refusal = (): Decision => ReasonCode.implementationSpecificError // the hook runner has reported it
   try {
-    const changed = hooks.patch('onSubscribe', subscription, current => ({ client, subscription: current }),
-      (current, patch) => ({ ...current, ...patch, topicFilter: current.topicFilter }))
-    return changed instanceof Promise ? changed.then(grant, refusal) : grant(changed)
+    const changed = hooks.patch('onSubscribe', grant, current => ({ client, subscription: current }), patched)
+    return changed instanceof Promise ? changed.catch(refusal) : changed
   } catch {
-    return refusal() // the hook runner has reported it
+    return refusal()
   }
 }
 
-function subscribe (client: Client, { packetIdentifier }: SubscribePacket, grants: readonly Grant[]): void {
-  if (client.phase !== 'connected') return
-  const made = grants.map(grant => make(client, grant))
-  const reasonCodes = made.map(({ reasonCode }) => answerable(client, reasonCode))
+function patched (grant: Grant, patch: Partial<SubscriptionOptions>): Grant {
+  const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = grant
+  const request = { qos, noLocal, retainAsPublished, retainHandling, ...patch, topicFilter }
+  return new Grant(grant.parsed, request, patch.subscriptionIdentifier ?? grant.subscriptionIdentifier)
+}
+
+function subscribe (client: Client, { packetIdentifier }: SubscribePacket, decisions: readonly Decision[]): void {
+  const reasonCodes = decisions.map(decision => answerable(client, typeof decision === 'number' ? decision : make(client, decision)))
   client.sink.send({ type: PacketType.suback, packetIdentifier, reasonCodes, properties: undefined }) // [MQTT-3.8.4-6]
-  for (const { replay } of made) replay?.()
+  const { router, clock } = client.services
+  for (let i = 0; i < decisions.length; i++) {
+    const grant = decisions[i]
+    if (grant instanceof Grant && (reasonCodes[i] as number) < ReasonCode.unspecifiedError) router.replayRetained(client.ownSession, grant.parsed, grant, grant.isNew, clock.now())
+  }
 }
 
-/** Makes one subscription; its retained messages are for after the SUBACK. */
-function make (client: Client, { reasonCode, parsed, subscription }: Grant): { reasonCode: ReasonCode, replay?: () => void } {
-  if (parsed === undefined || subscription === undefined) return { reasonCode }
-  const { router, limits, clock, hooks } = client.services
+/** Makes one subscription; returns the QoS that was granted, or why there was none. */
+function make (client: Client, grant: Grant): ReasonCode {
+  const { router, limits, hooks } = client.services
   const session = client.ownSession
-  const { topicFilter } = subscription
-  if (session.subscriptions.size >= limits.maximumSubscriptions && !session.subscriptions.has(topicFilter)) return { reasonCode: ReasonCode.quotaExceeded }
-  const options = optionsOf(subscription)
-  const isNew = router.subscribe(session, parsed, topicFilter, options)
-  hooks.notify('subscribed', { client, subscription })
-  return { reasonCode, replay: () => { router.replayRetained(session, parsed, options, isNew, clock.now()) } }
-}
-
-function optionsOf ({ qos, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }: Subscription): SubscriptionOptions {
-  return { qos, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }
+  if (session.subscriptions.size >= limits.maximumSubscriptions && !session.subscriptions.has(grant.topicFilter)) return ReasonCode.quotaExceeded
+  grant.isNew = router.subscribe(session, grant.parsed, grant.topicFilter, grant)
+  if (hooks.chains.subscribed !== undefined) hooks.notify('subscribed', { client, subscription: grant })
+  return grant.qos
 }
 
 /** MQTT 3.1 cannot refuse a subscription: it is acknowledged, and nothing comes. */

@@ -9,6 +9,7 @@ import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.
 import type { Topic } from '../topic/topic.ts'
 import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
 import { RetainedMessages } from './retained-messages.ts'
+import { SharedOptions } from './shared-options.ts'
 import { SharedSubscription, type DeliveryGate, type SharedSubscriptionStrategy } from './shared-subscription.ts'
 import { SubscriptionTree } from './subscription-tree.ts'
 
@@ -27,6 +28,7 @@ export class Router {
   readonly #tree = new SubscriptionTree<Subscriber>()
   readonly #shares = new Map<string, SharedSubscription>()
   readonly #services: RouterServices
+  readonly #options = new SharedOptions()
   #subscriptionCount = 0
 
   constructor (services: RouterServices) {
@@ -57,7 +59,8 @@ export class Router {
   }
 
   /** Adds or replaces a subscription in the Session and the tree together; true when it is new. */
-  subscribe (session: Session, parsed: ParsedTopicFilter, topicFilter: string, options: SubscriptionOptions): boolean {
+  subscribe (session: Session, parsed: ParsedTopicFilter, topicFilter: string, given: SubscriptionOptions): boolean {
+    const options = this.#options.of(given)
     const isNew = !session.subscriptions.has(topicFilter)
     session.setSubscription(topicFilter, options)
     if (parsed.shareName === undefined) this.#tree.add(parsed.filter, session, options)
@@ -85,12 +88,14 @@ export class Router {
 
   /** The Session has no connection: other members take what it got through Shared Subscriptions (section 4.8.2). */
   redispatchShared (session: Session): void {
-    for (const { share, message } of session.outbox.extractShared()) share?.redispatch(message, session)
+    for (const delivery of session.outbox.extractShared()) {
+      if (delivery.share?.redispatch(delivery.message, session) !== true) session.outbox.restore(delivery)
+    }
   }
 
   /** Hands a new subscription its retained messages (section 3.3.1.3); a Shared Subscription gets none. */
   replayRetained (session: Session, parsed: ParsedTopicFilter, options: SubscriptionOptions, isNew: boolean, now: number): void {
-    if (parsed.shareName !== undefined || !isReplayed(options.retainHandling, isNew)) return
+    if (this.retained.count === 0 || parsed.shareName !== undefined || !isReplayed(options.retainHandling, isNew)) return
     const gate = this.#services.deliveryGate()
     const all = this.retained.match(parsed.filter, now)
     const messages = gate === undefined ? all : all.filter(message => gate(session, message))

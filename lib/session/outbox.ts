@@ -26,6 +26,7 @@ export class Outbox {
   /** In flight since an earlier connection and not yet resent in this one. */
   #unsent: Fifo<Delivery> | undefined = undefined
   #replay: Fifo<Replayed> | undefined = undefined
+  #hasEnded = false
 
   constructor (target: DropTarget, services: SessionServices) {
     this.#target = target
@@ -116,7 +117,25 @@ export class Outbox {
     this.#sendReplay()
   }
 
-  /** Removes waiting messages that `chosen` names, for rights that were taken back. */
+  /** Drops what was not sent yet and `chosen` names, for rights that were taken back. */
+  drop (reason: DropReason, chosen: (message: Message) => boolean): void {
+    for (const { message } of this.extract(delivery => chosen(delivery.message))) this.#drop(message, reason)
+    const replay = this.#replay
+    if (replay === undefined) return
+    this.#replay = new Fifo()
+    for (const next of replay) {
+      if (chosen(next.message)) this.#drop(next.message, reason)
+      else this.#replay.push(next)
+    }
+  }
+
+  /** Takes a delivery back that nobody else could have. */
+  restore (delivery: Delivery): void {
+    this.#wait(delivery)
+    this.pump()
+  }
+
+  /** Removes waiting messages that `chosen` names. */
   extract (chosen: (delivery: Delivery) => boolean): Delivery[] {
     return this.#waiting?.extract(chosen) ?? []
   }
@@ -134,6 +153,7 @@ export class Outbox {
 
   /** The Session ends: whatever has not arrived is dropped. */
   clear (): void {
+    this.#hasEnded = true
     for (const { message } of this.extract(() => true)) this.#drop(message, 'sessionEnded')
     this.#inFlight.clear()
     this.#waiting = this.#unsent = this.#replay = undefined
@@ -159,6 +179,10 @@ export class Outbox {
   }
 
   #wait (delivery: Delivery): void {
+    if (this.#hasEnded) { // by a hook, while the message was on its way to several Sessions
+      this.#drop(delivery.message, 'sessionEnded')
+      return
+    }
     this.#waiting ??= new WaitingMessages(this.#target, this.#services)
     if (!this.#waiting.push(delivery)) this.#sink?.disconnect(ReasonCode.quotaExceeded)
   }

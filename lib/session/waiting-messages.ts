@@ -10,6 +10,8 @@ export class WaitingMessages {
   readonly #services: SessionServices
   #queue = new Fifo<Delivery>()
   #bytes = 0
+  /** Messages that may still come before a full queue looks for expired ones again: a look costs as much as the queue is long. */
+  #untilLook = 0
 
   constructor (target: DropTarget, services: SessionServices) {
     this.#target = target
@@ -38,9 +40,10 @@ export class WaitingMessages {
 
   /** Removes and returns what `chosen` names; the others keep their order. */
   extract (chosen: (delivery: Delivery) => boolean): Delivery[] {
-    const all = [...this.#queue]
-    const taken = all.filter(chosen)
-    if (taken.length > 0) this.#replace(all.filter(delivery => !taken.includes(delivery)))
+    const taken: Delivery[] = []
+    const others: Delivery[] = []
+    for (const delivery of this.#queue) (chosen(delivery) ? taken : others).push(delivery)
+    if (taken.length > 0) this.#replace(others)
     return taken
   }
 
@@ -73,7 +76,8 @@ export class WaitingMessages {
 
   #dropExpired (): void {
     // Only a full queue looks: what expires in one that is not full is left out when its turn comes.
-    if (this.#queue.peek()?.message.expiresAt === Infinity) return
+    if (this.#untilLook-- > 0) return
+    this.#untilLook = this.#queue.length
     for (const delivery of this.extract(({ message }) => this.#isExpired(message))) this.#dropped(delivery.message, 'expired')
   }
 

@@ -43,10 +43,12 @@ export class PacketClient {
   version: ProtocolVersion
   isEnded = false
   readonly #decoder: Decoder
+  readonly #theirs: Duplex
 
   constructor (broker: Broker<never> | Broker, version: ProtocolVersion, handle: (stream: Duplex) => void = broker.handle) {
     const [ours, theirs] = duplexPair()
     this.stream = ours
+    this.#theirs = theirs
     this.version = version
     this.#decoder = new Decoder(new TopicTable(), { ...defaultLimits, maximumConnectSize: 268_435_460, maximumPacketSize: 268_435_460 })
     this.#decoder.protocolVersion = version
@@ -98,9 +100,10 @@ export class PacketClient {
     return this.send({ type: PacketType.disconnect, reasonCode, properties })
   }
 
-  /** The network breaks: no DISCONNECT. */
+  /** The network breaks: no DISCONNECT. Node 20 tells the other end of a pair nothing. */
   async vanish (): Promise<void> {
     this.stream.destroy()
+    this.#theirs.destroy()
     await settled()
   }
 

@@ -1,7 +1,7 @@
 import type { BrokerOptions, Limits, Logger } from '../../../lib/index.ts'
 import type { Option } from '../options/kinds.ts'
 import { brokerOptions, libraryName, limitOptions, type Settings } from '../options/start-options.ts'
-import { connectionLog } from './logging.ts'
+import { connectionLog } from './connection-log.ts'
 import { UserList } from './users.ts'
 
 /** The settings of a table that were given, by the names of the library. */

@@ -55,7 +55,7 @@ async function stop ({ broker, listeners }: Running): Promise<void> {
 }
 
 async function run (settings: Settings, terminal: Terminal): Promise<Running> {
-  const { createLogger } = await withPeers(() => import('./logging.ts'))
+  const { createLogger } = await withPeers(() => import('./logger.ts'))
   const logger = createLogger(settings, terminal.error)
   const broker = await buildBroker(brokerOptionsOf(settings, logger))
   try {

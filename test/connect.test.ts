@@ -1,0 +1,415 @@
+import { duplexPair } from 'node:stream'
+import t from 'tap'
+import { defaultLimits, ReasonCode } from '../lib/index.ts'
+import type { Drop, Hooks, MqttError } from '../lib/index.ts'
+import { encode } from '../lib/packet/encoder.ts'
+import { PacketType, type ConnectPacket, type Packet } from '../lib/packet/packets.ts'
+import { lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
+import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
+
+/** What a CONNECT is answered with, and whether the connection is over. */
+async function attempt ({ broker }: TestBroker, fields: Partial<ConnectPacket>): Promise<{ answers: Packet[], isEnded: boolean }> {
+  const packet = connectPacket(fields)
+  const client = new PacketClient(broker, packet.protocolVersion)
+  client.send(packet)
+  return { answers: await client.take(), isEnded: client.isEnded }
+}
+
+const ping: Packet = { type: PacketType.pingreq }
+const isPong = [{ type: PacketType.pingresp }]
+
+forEachVersion(t, 'a CONNECT that is accepted gets CONNACK 0, before anything else and once only [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.0-2]', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const first = await connect(test, lasting({ protocolVersion, clientIdentifier: 'c' }))
+  await first[0].subscribe('a', { qos: 1 })
+  await first[0].vanish()
+  await test.broker.publish('a', 'waited', { qos: 1 })
+  const client = new PacketClient(test.broker, protocolVersion)
+  client.send(connectPacket(lasting({ protocolVersion, clientIdentifier: 'c' })), ping)
+  const packets = await client.take()
+  t.match(packets[0], { type: PacketType.connack, reasonCode: ReasonCode.success, sessionPresent: true })
+  t.strictSame(packets.map(({ type }) => type).sort((a, b) => a - b), [PacketType.connack, PacketType.publish, PacketType.pingresp])
+})
+
+forEachVersion(t, 'packets sent without waiting for CONNACK are processed behind it [MQTT-3.1.4-5]', async (t, protocolVersion) => {
+  let allow: (value: boolean) => void = () => undefined
+  const { broker } = await startBroker(t, { hooks: { authenticate: () => new Promise<boolean>(resolve => { allow = resolve }) } })
+  const client = new PacketClient(broker, protocolVersion)
+  client.send(connectPacket({ protocolVersion }), ping)
+  t.strictSame(await client.take(), [], 'nothing is answered while the host decides')
+  allow(true)
+  t.match(await client.take(), [{ type: PacketType.connack }, ...isPong])
+})
+
+forEachVersion(t, 'nothing behind a CONNECT that is refused is processed, and the connection is closed [MQTT-3.1.4-2] [MQTT-3.1.4-6] [MQTT-3.2.2-7] [MQTT-4.13.2-1]', async (t, protocolVersion) => {
+  const published: string[] = []
+  const { broker } = await startBroker(t, { hooks: { authenticate: () => false, published: ({ message }) => { published.push(message.topicName) } } })
+  const client = new PacketClient(broker, protocolVersion)
+  client.send(connectPacket({ protocolVersion }), ping).publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized, sessionPresent: false }])
+  t.equal(client.isEnded, true)
+  t.strictSame(published, [])
+})
+
+t.test('a refusing CONNACK has Session Present 0 even when there is a Session [MQTT-3.2.2-6] [MQTT-3.2.2-8]', async t => {
+  let isAllowed = true
+  const test = await startBroker(t, { hooks: { authenticate: () => isAllowed } })
+  const [client] = await connect(test, lasting())
+  await client.vanish()
+  isAllowed = false
+  t.match(await attempt(test, lasting({ username: 'u' })), { answers: [{ type: PacketType.connack, reasonCode: ReasonCode.badUserNameOrPassword, sessionPresent: false }], isEnded: true })
+  isAllowed = true
+  t.match((await connect(test, lasting()))[1], { sessionPresent: true }, 'the refused CONNECT changed nothing')
+})
+
+t.test('a refusal in 3.x is one of the six return codes', async t => {
+  for (const [reasonCode, told] of [[ReasonCode.banned, ReasonCode.notAuthorized], [ReasonCode.badUserNameOrPassword, ReasonCode.badUserNameOrPassword], [ReasonCode.serverBusy, ReasonCode.serverUnavailable], [ReasonCode.quotaExceeded, ReasonCode.serverUnavailable]] as const) {
+    const test = await startBroker(t, { hooks: { authenticate: () => ({ allow: false, reasonCode }) } })
+    for (const protocolVersion of [3, 4] as const) {
+      t.match(await attempt(test, { protocolVersion }), { answers: [{ type: PacketType.connack, reasonCode: told, sessionPresent: false }], isEnded: true })
+    }
+  }
+})
+
+t.test('another packet before CONNECT closes the connection without a word [MQTT-3.1.0-1] [MQTT-3.14.0-1]', async t => {
+  const errors: MqttError[] = []
+  const { broker } = await startBroker(t, { hooks: { refused: ({ error }) => { errors.push(error) } } })
+  for (const [name, hex] of [['PUBLISH', '3003000161'], ['SUBSCRIBE', '8207000100000161 00'], ['PINGREQ', 'c000'], ['DISCONNECT', 'e000'], ['AUTH', 'f000'], ['CONNACK', '20020000']] as const) {
+    const client = new PacketClient(broker, 5).write(hex)
+    t.strictSame(await client.take(), [], name)
+    t.equal(client.isEnded, true, name)
+  }
+  t.equal(errors.length, 6)
+})
+
+forEachVersion(t, 'a second CONNECT is a Protocol Error and gets no second CONNACK [MQTT-3.1.0-2] [MQTT-3.2.0-2]', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { protocolVersion })
+  client.send(connectPacket({ protocolVersion }))
+  const expected = protocolVersion === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }] : []
+  t.match(await client.take(), expected)
+  t.equal(client.isEnded, true)
+})
+
+t.test('a CONNECT behind another one that is still being decided on is a Protocol Error [MQTT-3.1.0-2]', async t => {
+  let allow: (value: boolean) => void = () => undefined
+  const { broker } = await startBroker(t, { hooks: { authenticate: () => new Promise<boolean>(resolve => { allow = resolve }) } })
+  const client = new PacketClient(broker, 5)
+  client.send(connectPacket(), connectPacket())
+  await settled()
+  allow(true)
+  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: 0 }, { type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }])
+})
+
+t.test('a protocol version that is not supported gets CONNACK 0x84, or 0x01 in 3.x form, and a close [MQTT-3.1.2-2]', async t => {
+  const { broker } = await startBroker(t)
+  const five = new PacketClient(broker, 5).write('100d 00044d515454 06 02 003c 00 0000')
+  t.match(await five.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.unsupportedProtocolVersion, sessionPresent: false }])
+  t.equal(five.isEnded, true)
+  const three = new PacketClient(broker, 4).write('100d 00044d515454 02 02 003c 0001 63')
+  t.match(await three.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.unsupportedProtocolVersion, sessionPresent: false }])
+  t.equal(three.isEnded, true)
+})
+
+forEachVersion(t, 'Client Identifiers: letters and digits, other characters, and up to the limit; the rest is refused with 0x85 [MQTT-3.1.3-3] [MQTT-3.1.3-5] [MQTT-3.1.3-8]', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  for (const clientIdentifier of ['a', '0123456789abcdefghijklmn'.slice(0, 23), 'ABCXYZ', 'ä/+# 🚲', 'x'.repeat(256)]) {
+    t.match((await connect(test, { protocolVersion, clientIdentifier }))[1], { reasonCode: 0 }, clientIdentifier)
+  }
+  t.match(await attempt(test, { protocolVersion, clientIdentifier: 'x'.repeat(257) }), { answers: [{ reasonCode: ReasonCode.clientIdentifierNotValid }], isEnded: true })
+})
+
+t.test('an empty Client Identifier gets one that is unique, and 5.0 is told it [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]', async t => {
+  const test = await startBroker(t)
+  const told = []
+  for (let i = 0; i < 3; i++) told.push((await connect(test, { clientIdentifier: '' }))[1].properties?.assignedClientIdentifier)
+  await connect(test, { clientIdentifier: '', protocolVersion: 4 })
+  const all = [...test.broker.clients()].map(({ clientIdentifier }) => clientIdentifier)
+  t.equal(new Set(all).size, 4)
+  t.strictSame(told, all.slice(0, 3))
+  const [client, connack] = await connect(test, { clientIdentifier: told[0] ?? '', cleanStart: false })
+  t.match(connack, { sessionPresent: false }, 'the assigned one can be used')
+  t.equal(connack.properties?.assignedClientIdentifier, undefined, 'and is not told again')
+  t.equal(client.isEnded, false)
+})
+
+t.test('an empty Client Identifier with Clean Session 0 is refused in 3.1.1, any empty one in 3.1 [MQTT-3.1.3-8]', async t => {
+  const test = await startBroker(t)
+  t.match(await attempt(test, { clientIdentifier: '', protocolVersion: 4, cleanStart: false }), { answers: [{ reasonCode: ReasonCode.clientIdentifierNotValid }], isEnded: true })
+  t.match(await attempt(test, { clientIdentifier: '', protocolVersion: 3 }), { answers: [{ reasonCode: ReasonCode.clientIdentifierNotValid }], isEnded: true })
+  t.match(await attempt(test, { clientIdentifier: 'x'.repeat(24), protocolVersion: 3 }), { answers: [{ reasonCode: ReasonCode.clientIdentifierNotValid }], isEnded: true })
+  t.match(await attempt(test, { clientIdentifier: 'x'.repeat(23), protocolVersion: 3 }), { answers: [{ reasonCode: ReasonCode.success }], isEnded: false })
+})
+
+t.test('a Client Identifier names one Session, whoever connects with it [MQTT-3.1.3-2]', async t => {
+  const test = await startBroker(t)
+  const [first] = await connect(test, lasting({ clientIdentifier: 'one' }))
+  await first.subscribe('a')
+  await first.vanish()
+  t.match((await connect(test, lasting({ clientIdentifier: 'two' })))[1], { sessionPresent: false })
+  t.match((await connect(test, lasting({ clientIdentifier: 'One' })))[1], { sessionPresent: false })
+  t.match((await connect(test, lasting({ clientIdentifier: 'one' })))[1], { sessionPresent: true })
+})
+
+t.test('User Name and Password reach the host as they are, together or alone [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-1]', async t => {
+  const seen: unknown[] = []
+  const test = await startBroker(t, { hooks: { authenticate: ({ username, password }) => { seen.push([username, password?.toString('hex')]); return true } } })
+  await connect(test, { username: 'ü', password: Buffer.from('00ff', 'hex'), will: will() })
+  await connect(test, { username: '' })
+  await connect(test, { password: Buffer.alloc(0) })
+  await connect(test)
+  t.strictSame(seen, [['ü', '00ff'], ['', undefined], [undefined, ''], [undefined, undefined]])
+})
+
+t.test('CONNACK tells the limits that the Client has to keep to [MQTT-3.3.2-12] [MQTT-3.2.2-9] [MQTT-3.2.2-1]', async t => {
+  const test = await startBroker(t, { limits: { receiveMaximum: 7, maximumPacketSize: 1000, topicAliasMaximum: 3 } })
+  const [, connack] = await connect(test)
+  t.strictSame(connack.properties, { receiveMaximum: 7, maximumPacketSize: 1000, topicAliasMaximum: 3 }, 'QoS 2, retained messages and all kinds of subscriptions are there: nothing says otherwise')
+  const client = new PacketClient(test.broker, 4)
+  const bytes: Buffer[] = []
+  client.stream.on('data', (chunk: Buffer) => { bytes.push(chunk) })
+  client.send(connectPacket({ protocolVersion: 4, clientIdentifier: '3.1.1' }))
+  await settled()
+  t.equal(Buffer.concat(bytes).toString('hex'), '20020000', 'the flags are 0 but for Session Present')
+})
+
+t.test('limits of 0 are told as what they are [MQTT-3.2.2-17] [MQTT-3.2.2-18]', async t => {
+  const test = await startBroker(t, { limits: { topicAliasMaximum: 0 } })
+  const [client, connack] = await connect(test)
+  t.equal(connack.properties?.topicAliasMaximum ?? 0, 0)
+  client.publish('a', 'x', { properties: { topicAlias: 1 } })
+  t.match(await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.topicAliasInvalid }])
+})
+
+t.test('Session Expiry Interval is told where it is not what was asked for (section 3.2.2.3.2)', async t => {
+  const test = await startBroker(t, { limits: { maximumSessionExpiryInterval: 60 } })
+  t.equal((await connect(test, { properties: { sessionExpiryInterval: 61 } }))[1].properties?.sessionExpiryInterval, 60)
+  t.equal((await connect(test, { properties: { sessionExpiryInterval: 60 } }))[1].properties?.sessionExpiryInterval, undefined)
+  t.equal((await connect(test))[1].properties?.sessionExpiryInterval, undefined)
+})
+
+t.test('Response Information comes only when it was asked for [MQTT-3.1.2-28]', async t => {
+  const test = await startBroker(t, { responseInformation: ({ clientIdentifier }) => `answers/${clientIdentifier}` })
+  t.equal((await connect(test, { properties: { requestResponseInformation: 1 } }))[1].properties?.responseInformation, 'answers/client')
+  t.equal((await connect(test, { properties: { requestResponseInformation: 0 } }))[1].properties?.responseInformation, undefined)
+  t.equal((await connect(test))[1].properties?.responseInformation, undefined)
+})
+
+t.test('with Request Problem Information 0 only CONNACK and DISCONNECT explain themselves [MQTT-3.1.2-29]', async t => {
+  const test = await startBroker(t, { hooks: { authorizePublish: () => false } })
+  const [quiet] = await connect(test, { clientIdentifier: 'quiet', properties: { requestProblemInformation: 0 } })
+  const [open] = await connect(test, { clientIdentifier: 'open' })
+  for (const client of [quiet, open]) client.publish('a', 'x', { qos: 1, packetIdentifier: 1 }).send({ type: PacketType.pubrel, packetIdentifier: 9, reasonCode: 0, properties: undefined })
+  const hasReason = (packets: readonly Packet[]): boolean[] => packets.map(packet => 'properties' in packet && packet.properties?.reasonString !== undefined)
+  t.strictSame(hasReason(await quiet.take()), [false, false])
+  t.strictSame(hasReason(await open.take()), [true, true])
+  quiet.write('c001 00')
+  t.match(await quiet.take(), [{ type: PacketType.disconnect, properties: { reasonString: String } }])
+})
+
+t.test('a CONNECT with an Authentication Method nobody offers is refused with 0x8C [MQTT-4.12.0-1]', async t => {
+  const test = await startBroker(t)
+  t.match(await attempt(test, { properties: { authenticationMethod: 'none' } }), { answers: [{ type: PacketType.connack, reasonCode: ReasonCode.badAuthenticationMethod }], isEnded: true })
+})
+
+forEachVersion(t, 'a Client that is silent for one and a half times its Keep Alive is disconnected, and not before [MQTT-3.1.2-22] [MQTT-3.2.2-22]', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { protocolVersion, keepAlive: 10, will: will() })
+  const [watcher] = await connect(test, { clientIdentifier: 'watcher' })
+  await watcher.subscribe('will')
+  await test.clock.advance(14_999)
+  t.equal(client.isEnded, false)
+  t.strictSame(await client.take(), [])
+  await test.clock.advance(1_501)
+  t.match(await client.take(), protocolVersion === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.keepAliveTimeout }] : [])
+  t.equal(client.isEnded, true)
+  t.strictSame(await watcher.payloads(), ['gone'], 'as if the network had failed')
+})
+
+forEachVersion(t, 'any Control Packet shows that a Client is alive, and PINGREQ is answered [MQTT-3.12.4-1] [MQTT-3.1.2-20] [MQTT-3.1.2-22]', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { protocolVersion, keepAlive: 10 })
+  for (let i = 0; i < 3; i++) {
+    await test.clock.advance(12_000)
+    client.send(ping)
+    t.match(await client.take(), isPong)
+    await test.clock.advance(12_000)
+    client.publish('a', 'x')
+    t.strictSame(await client.take(), [])
+  }
+  t.equal(client.isEnded, false)
+})
+
+forEachVersion(t, 'what the broker sends does not keep a Client alive', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { protocolVersion, keepAlive: 10 })
+  await client.subscribe('a')
+  for (let i = 0; i < 9; i++) {
+    await test.broker.publish('a', 'x')
+    await test.clock.advance(2_000)
+  }
+  t.equal(client.isEnded, true)
+})
+
+forEachVersion(t, 'Keep Alive 0 turns the mechanism off (section 3.1.2.10)', async (t, protocolVersion) => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { protocolVersion, keepAlive: 0 })
+  await test.clock.advance(60_000)
+  client.send(ping)
+  t.match(await client.take(), isPong)
+})
+
+t.test('Server Keep Alive is told where it is not the Client\'s, and counts [MQTT-3.1.2-21] [MQTT-3.2.2-21]', async t => {
+  const test = await startBroker(t, { limits: { maximumKeepAlive: 20 } })
+  const clients = await Promise.all([0, 21, 20, 19].map(keepAlive => connect(test, { keepAlive, clientIdentifier: `k${keepAlive}` })))
+  t.strictSame(clients.map(([, connack]) => connack.properties?.serverKeepAlive), [20, 20, undefined, undefined])
+  await test.clock.advance(28_400)
+  t.strictSame(clients.map(([client]) => client.isEnded), [false, false, false, false])
+  await test.clock.advance(2_100)
+  t.strictSame(clients.map(([client]) => client.isEnded), [true, true, true, true])
+})
+
+t.test('a Server Keep Alive of the host\'s onConnect counts, for 3.x too', async t => {
+  const test = await startBroker(t, { hooks: { onConnect: () => ({ keepAlive: 5 }) } })
+  const [five, connack] = await connect(test, { keepAlive: 60 })
+  const [three] = await connect(test, { keepAlive: 60, clientIdentifier: 'three', protocolVersion: 4 })
+  t.equal(connack.properties?.serverKeepAlive, 5)
+  await test.clock.advance(9_000)
+  t.strictSame([five.isEnded, three.isEnded], [true, true])
+})
+t.test('a connection has connectTimeoutMs until its CONNECT is complete', async t => {
+  const { broker, clock } = await startBroker(t, { limits: { connectTimeoutMs: 3_000 } })
+  const whole = encode(connectPacket(), 5).toString('hex')
+  const clients = ['', '10', whole.slice(0, -2)].map(hex => new PacketClient(broker, 5).write(hex))
+  await clock.advance(2_900)
+  t.strictSame(clients.map(({ isEnded }) => isEnded), [false, false, false])
+  const late = new PacketClient(broker, 5).write(whole)
+  t.match(await late.take(), [{ type: PacketType.connack, reasonCode: 0 }])
+  await clock.advance(700)
+  t.strictSame(clients.map(({ isEnded }) => isEnded), [true, true, true])
+  t.equal(late.isEnded, false, 'one that is connected stays')
+})
+
+const drops: Pick<Drop, 'reason' | 'clientIdentifier'>[] = []
+const hooks: Hooks = { onDrop: ({ reason, clientIdentifier }) => { drops.push({ reason, clientIdentifier }) } }
+
+for (const qos of [0, 1, 2] as const) {
+  t.test(`a QoS ${qos} message larger than the Client's Maximum Packet Size is dropped as if it had been delivered, and others get it [MQTT-3.1.2-24] [MQTT-3.1.2-25]`, async t => {
+    drops.length = 0
+    const test = await startBroker(t, { hooks })
+    const [small] = await connect(test, { clientIdentifier: 'small', properties: { maximumPacketSize: 40, receiveMaximum: 1 } })
+    const [large] = await connect(test, { clientIdentifier: 'large' })
+    await small.subscribe('a')
+    await large.subscribe('a')
+    await test.broker.publish('a', 'x'.repeat(100), { qos })
+    await test.broker.publish('a', 'fits', { qos })
+    t.strictSame(payloadsOf(await receiveAll(small)), ['fits'], 'the one behind it is not held up')
+    t.strictSame(payloadsOf(await receiveAll(large)), ['x'.repeat(100), 'fits'])
+    t.strictSame(drops, [{ reason: 'packetTooLarge', clientIdentifier: 'small' }])
+  })
+}
+
+t.test('a packet of exactly the Client\'s Maximum Packet Size is sent, one byte more is not [MQTT-3.1.2-24]', async t => {
+  const test = await startBroker(t)
+  const [client] = await connect(test, { properties: { maximumPacketSize: 20 } })
+  await client.subscribe('a')
+  await test.broker.publish('a', 'x'.repeat(14)) // 2 fixed header, 3 topic, 1 Property Length
+  await test.broker.publish('a', 'x'.repeat(15))
+  t.strictSame((await client.payloads()).map(({ length }) => length), [14])
+})
+
+t.test('a retained message larger than the Client\'s Maximum Packet Size is not sent [MQTT-3.1.2-24]', async t => {
+  const test = await startBroker(t)
+  await test.broker.publish('a', 'x'.repeat(50), { retain: true, qos: 1 })
+  await test.broker.publish('b', 'x', { retain: true, qos: 1 })
+  const [client] = await connect(test, { properties: { maximumPacketSize: 30 } })
+  await client.subscribe('+')
+  t.strictSame(await client.payloads(), ['x'])
+})
+
+t.test('one that waited in the Session and is too large for the next connection is dropped [MQTT-3.1.2-25]', async t => {
+  drops.length = 0
+  const test = await startBroker(t, { hooks })
+  const [first] = await connect(test, lasting())
+  await first.subscribe('a')
+  await test.broker.publish('a', 'x'.repeat(60), { qos: 1 })
+  await first.vanish()
+  await test.broker.publish('a', 'y'.repeat(60), { qos: 1 })
+  await test.broker.publish('a', 'fits', { qos: 1 })
+  const [second] = await open(test, { cleanStart: false, properties: { maximumPacketSize: 30 } })
+  t.strictSame(payloadsOf(await receiveAll(second)), ['fits'])
+  t.strictSame(drops.map(({ reason }) => reason), ['packetTooLarge', 'packetTooLarge'])
+})
+
+t.test('Reason String and User Properties give way to the Maximum Packet Size [MQTT-3.2.2-19] [MQTT-3.2.2-20]', async t => {
+  const test = await startBroker(t, {
+    hooks: { authorizePublish: () => false, onConnect: () => ({ userProperties: [['k', 'v'.repeat(100)]] }) },
+  })
+  const [client, connack] = await connect(test, { properties: { maximumPacketSize: 30 } })
+  t.equal(connack.properties?.userProperties, undefined)
+  client.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  t.match(await client.take(), [{ type: PacketType.puback, reasonCode: ReasonCode.notAuthorized, properties: undefined }])
+  const [other, full] = await connect(test, { clientIdentifier: 'other', properties: { maximumPacketSize: 300 } })
+  t.strictSame(full.properties?.userProperties, [['k', 'v'.repeat(100)]])
+  t.equal(other.isEnded, false)
+})
+
+t.test('where not even CONNACK fits nothing is sent and the connection ends [MQTT-3.1.2-24]', async t => {
+  const test = await startBroker(t)
+  t.match(await attempt(test, { properties: { maximumPacketSize: 4 } }), { answers: [], isEnded: true })
+})
+t.test('a packet of exactly the broker\'s Maximum Packet Size is accepted, one byte more is refused by its announced length (section 3.2.2.3.6) [MQTT-3.2.2-15]', async t => {
+  const test = await startBroker(t, { limits: { maximumPacketSize: 100 } })
+  const [client] = await connect(test)
+  client.publish('a', 'x'.repeat(94)).send(ping)
+  t.match(await client.take(), isPong)
+  client.write('3063')
+  t.match(await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.packetTooLarge }])
+  t.equal(client.isEnded, true)
+})
+
+t.test('CONNECT has a limit of its own', async t => {
+  const test = await startBroker(t, { limits: { maximumConnectSize: 64 } })
+  t.match(await attempt(test, { clientIdentifier: 'x'.repeat(40) }), { isEnded: false })
+  t.match(await attempt(test, { clientIdentifier: 'x'.repeat(60) }), { answers: [], isEnded: true })
+  const [client] = await connect(test)
+  client.publish('a', 'x'.repeat(500)).send(ping)
+  t.match(await client.take(), isPong, 'it ends with CONNECT')
+})
+forEachVersion(t, 'packets may be cut anywhere, or come together [MQTT-4.2-1]', async (t, protocolVersion) => {
+  const { broker } = await startBroker(t)
+  const client = new PacketClient(broker, protocolVersion)
+  const subscribe: Packet = { type: PacketType.subscribe, packetIdentifier: 1, properties: undefined, subscriptions: [{ topicFilter: 'a', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 }] }
+  for (const byte of Buffer.concat([connectPacket({ protocolVersion }), subscribe].map(packet => encode(packet, protocolVersion)))) {
+    client.stream.write(Buffer.from([byte]))
+    await settled()
+  }
+  client.publish('a', '1').publish('a', '2').send(ping, ping)
+  t.match(await client.take(), [
+    { type: PacketType.connack }, { type: PacketType.suback }, { type: PacketType.publish }, { type: PacketType.publish }, ...isPong, ...isPong,
+  ])
+})
+
+t.test('a broker that shuts down tells 5.0 Clients with 0x8B, and takes nobody in [MQTT-3.14.2-2]', async t => {
+  const test = await startBroker(t, { serverReference: 'elsewhere:1883', closeTimeoutMs: 1_000 })
+  const [five] = await connect(test)
+  const [three] = await connect(test, { protocolVersion: 4, clientIdentifier: 'three' })
+  const early = new PacketClient(test.broker, 5)
+  const closing = test.broker.close()
+  const packets = await five.take()
+  t.match(packets, [{ type: PacketType.disconnect, reasonCode: ReasonCode.serverShuttingDown, properties: { serverReference: 'elsewhere:1883' } }])
+  t.equal(packets[0]?.type === PacketType.disconnect ? packets[0].properties?.sessionExpiryInterval : 0, undefined, 'a server sends no Session Expiry Interval [MQTT-3.14.2-2]')
+  t.strictSame(await three.take(), [])
+  t.strictSame([five.isEnded, three.isEnded, early.isEnded], [true, true, true])
+  await test.clock.advance(1_000)
+  await closing
+  const [, theirs] = duplexPair()
+  test.broker.handle(theirs)
+  t.equal(theirs.destroyed, true)
+})
+
+t.test('the defaults that CONNACK tells are those of the documentation', async t => {
+  const [, { properties }] = await connect(await startBroker(t))
+  const { receiveMaximum, maximumPacketSize, topicAliasMaximum } = defaultLimits
+  t.strictSame(properties, { receiveMaximum, maximumPacketSize, topicAliasMaximum })
+})

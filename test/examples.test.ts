@@ -1,0 +1,121 @@
+import t, { type Test } from 'tap'
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import mqtt, { type IClientOptions } from 'mqtt'
+import type { IAuthPacket } from 'mqtt-packet'
+import { testCertificate, testKey } from './support/certificates.ts'
+import { clientCertificate, clientKey } from './support/client-certificate.ts'
+import { connected, dial, type RealClient } from './support/network.ts'
+import { root, Workshop, type Program } from './support/program.ts'
+import { trusting } from './support/transports.ts'
+
+const tested = new Set<string>()
+const workshop = new Workshop(t)
+
+function start (t: Test, name: string, ...args: string[]): Program {
+  tested.add(name)
+  return workshop.run(t, readFileSync(join(root, 'examples', name), 'utf8'), ...args)
+}
+
+t.test('embed.ts: a broker in five lines', async t => {
+  const client = await dial(t, `mqtt://127.0.0.1:${await start(t, 'embed.ts').port}`)
+  await client.mqtt.subscribeAsync('hello/#')
+  await client.mqtt.publishAsync('hello/world', 'Hello!')
+  t.match(await client.message(), { topic: 'hello/world', payload: Buffer.from('Hello!') })
+})
+
+t.test('hooks.ts: who may connect and what they may do', async t => {
+  const program = start(t, 'hooks.ts')
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  const ada: IClientOptions = { protocolVersion: 5, username: 'ada', password: 'correct horse' }
+  await t.rejects(dial(t, url, { ...ada, password: 'wrong' }), { code: 0x86 })
+  await t.rejects(dial(t, url, { protocolVersion: 5 }), { code: 0x87 })
+  const client = await dial(t, url, ada)
+  await client.mqtt.subscribeAsync('home/ada/#')
+  await t.rejects(client.mqtt.subscribeAsync('#'), { message: 'Subscribe error: Not authorized' })
+  await t.rejects(client.mqtt.publishAsync('home/grace/lamp', 'on', { qos: 1 }), { code: 0x87 })
+  await client.mqtt.publishAsync('home/ada/lamp', 'on', { qos: 1 })
+  t.match(await client.message(), { topic: 'home/ada/lamp', properties: { userProperties: { from: 'ada' } } })
+  program.child.kill()
+  t.match(await program.output, /^(127\.0\.0\.1 was refused: the Client was not let in\n){2}$/)
+})
+
+t.test('express-like.ts: MQTT over WebSocket beside routes', async t => {
+  const program = start(t, 'express-like.ts')
+  const port = await program.port
+  const client = await dial(t, `ws://127.0.0.1:${port}/mqtt`, { protocolVersion: 5, clientId: 'browser' })
+  await client.mqtt.subscribeAsync('news/+')
+  t.strictSame(await (await fetch(`http://127.0.0.1:${port}/clients`)).json(), ['browser'])
+  t.equal((await fetch(`http://127.0.0.1:${port}/publish/news%2Ftoday`, { method: 'POST', body: 'hot' })).status, 204)
+  t.match(await client.message(), { topic: 'news/today', payload: Buffer.from('hot') })
+  t.equal((await fetch(`http://127.0.0.1:${port}/publish/%23`, { method: 'POST', body: 'x' })).status, 400, 'a Topic Name with a wildcard')
+  t.equal((await fetch(`http://127.0.0.1:${port}/else`)).status, 404)
+  const told = client.event('disconnect')
+  program.child.kill('SIGTERM')
+  t.match(await told, [{ reasonCode: 0x8b }])
+  t.strictSame(await program.exit, [0, null], 'nothing keeps the process alive')
+})
+
+t.test('in-process.ts: publish, subscribe, request', async t => {
+  const program = start(t, 'in-process.ts')
+  t.equal(await program.output, '21 doubled is 42\nsensors/attic/temperature 31.5\nsensors/cellar/temperature 12.0\n')
+  t.strictSame(await program.exit, [0, null])
+})
+
+t.test('plugin.ts: a plugin that remembers who wrote last', async t => {
+  const client = await dial(t, `mqtt://127.0.0.1:${await start(t, 'plugin.ts').port}`, { protocolVersion: 5, clientId: 'thermometer' })
+  const ask = async (topic: string): Promise<unknown> => {
+    await client.mqtt.publishAsync('audit/last', topic, { properties: { responseTopic: 'answers' } })
+    return JSON.parse(String((await client.message()).payload))
+  }
+  await client.mqtt.subscribeAsync('answers')
+  await client.mqtt.publishAsync('kitchen', '21')
+  t.match(await ask('kitchen'), { by: 'thermometer', at: /^20\d\d-/ })
+  t.equal(await ask('__proto__'), null)
+})
+
+t.test('scram.ts: a password that stays at home', async t => {
+  const program = start(t, 'scram.ts')
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  t.equal((await scramDial(t, url, 'correct horse')).mqtt.connected, true)
+  await t.rejects(scramDial(t, url, 'wrong horse'), { code: 0x87 })
+  await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' }), { code: 0x86 })
+  program.child.kill()
+  t.equal(await program.output, 'ada is here\n')
+})
+
+t.test('tls.ts: client certificates in the place of passwords', async t => {
+  const files = t.testdir({ 'cert.pem': testCertificate, 'key.pem': testKey, 'ca.pem': clientCertificate })
+  const program = start(t, 'tls.ts', ...['cert.pem', 'key.pem', 'ca.pem'].map(name => join(files, name)))
+  const url = `mqtts://localhost:${await program.port}`
+  await t.rejects(dial(t, url, trusting(5)), { code: 0x87 })
+  const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
+  await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
+  await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
+})
+
+t.test('every example was run', t => {
+  t.strictSame([...tested].sort(), readdirSync(join(root, 'examples')).filter(name => name.endsWith('.ts')).sort())
+  t.end()
+})
+
+/** A Client that authenticates by SCRAM-SHA-256 (RFC 5802 section 3) as `ada`. */
+async function scramDial (t: Test, url: string, password: string): Promise<RealClient> {
+  const bare = 'n=ada,r=clientnonce'
+  const properties = { authenticationMethod: 'SCRAM-SHA-256', authenticationData: Buffer.from(`n,,${bare}`) }
+  const client = mqtt.connect(url, { protocolVersion: 5, reconnectPeriod: 0, properties })
+  client.handleAuth = (packet, callback) => {
+    const authenticationData = Buffer.from(scramFinal(bare, String(packet.properties?.authenticationData), password))
+    callback(undefined, { cmd: 'auth', reasonCode: 0x18, properties: { ...properties, authenticationData } } as IAuthPacket)
+  }
+  return connected(t, client)
+}
+
+function scramFinal (bare: string, serverFirst: string, password: string): string {
+  const [, nonce = '', salt = '', iterations = ''] = /^r=([^,]+),s=([^,]+),i=(\d+)$/.exec(serverFirst) ?? []
+  const salted = pbkdf2Sync(password, Buffer.from(salt, 'base64'), Number(iterations), 32, 'sha256')
+  const clientKey = createHmac('sha256', salted).update('Client Key').digest()
+  const signature = createHmac('sha256', createHash('sha256').update(clientKey).digest()).update(`${bare},${serverFirst},c=biws,r=${nonce}`).digest()
+  return `c=biws,r=${nonce},p=${Buffer.from(clientKey.map((byte, i) => byte ^ (signature[i] ?? 0))).toString('base64')}`
+}

@@ -1,0 +1,357 @@
+import t from 'tap'
+import fc from 'fast-check'
+import { ReasonCode, type MessageProperties } from '../lib/index.ts'
+import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet/packets.ts'
+import { emptyTopic, type Topic } from '../lib/topic/topic.ts'
+import { lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
+import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
+
+/** A subscriber of `#` and a publisher. */
+async function pair (test: TestBroker, protocolVersion: 3 | 4 | 5 = 5): Promise<[PacketClient, PacketClient]> {
+  const [subscriber] = await connect(test, { protocolVersion, clientIdentifier: 'subscriber' })
+  const [publisher] = await connect(test, { protocolVersion, clientIdentifier: 'publisher' })
+  await subscriber.subscribe('#')
+  return [subscriber, publisher]
+}
+
+const all: MessageProperties = {
+  payloadFormatIndicator: 1, contentType: 'text/ä', responseTopic: 'answer/to', correlationData: Buffer.from([0, 255]),
+  userProperties: [['b', '2'], ['a', '1'], ['b', '2'], ['', ''], ['b', '1']],
+}
+
+const disconnect = (reasonCode: ReasonCode): object[] => [{ type: PacketType.disconnect, reasonCode }]
+
+for (const qos of [0, 1, 2] as const) {
+  forEachVersion(t, `a QoS ${qos} PUBLISH is acknowledged as its QoS says and reaches the subscriber [MQTT-3.3.4-1] [MQTT-4.5.0-1]`, async (t, version) => {
+    const [subscriber, publisher] = await pair(await startBroker(t), version)
+    publisher.publish('a', 'x', { qos, packetIdentifier: qos === 0 ? 0 : 7 })
+    t.match(await publisher.take(), [[], [puback(7)], [pubrec(7)]][qos] ?? [])
+    t.match(await subscriber.messages(), [{ topic: { name: 'a' }, qos, retain: false, dup: false }])
+  })
+}
+
+forEachVersion(t, 'payloads of any kind and size pass unchanged (section 3.3.3)', async (t, version) => {
+  const [subscriber, publisher] = await pair(await startBroker(t), version)
+  const payloads = [Buffer.alloc(0), Buffer.from([0]), Buffer.from('c328ff', 'hex'), Buffer.alloc(127, 1), Buffer.alloc(16_384, 2), Buffer.alloc(300_000, 3)]
+  for (const payload of payloads) publisher.publish('a', '', { payload })
+  await settled()
+  t.strictSame((await subscriber.messages()).map(({ payload }) => payload), payloads)
+})
+
+forEachVersion(t, 'Topic Names pass unchanged: no normalization, no trimming, no letter case, U+FEFF kept [MQTT-4.7.3-4] [MQTT-1.5.4-3] [MQTT-3.3.2-1] [MQTT-3.3.2-3]', async (t, version) => {
+  const test = await startBroker(t)
+  const [subscriber, publisher] = await pair(test, version)
+  const [exact] = await connect(test, { protocolVersion: version, clientIdentifier: 'exact' })
+  await exact.subscribe('\u00e9')
+  const names = ['\u00e9', 'e\u0301', '\ufeffa', 'A', 'a', ' a ', '/', 'a/', '/a', 'a//b', '🚲', 'x'.repeat(4096)]
+  for (const name of names) publisher.publish(name, name)
+  t.strictSame((await subscriber.messages()).map(({ topic }) => topic.name), names)
+  t.strictSame(await exact.payloads(), ['\u00e9'])
+})
+
+forEachVersion(t, 'a Topic Name with wildcards, or over the limits, ends the connection [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-3]', async (t, version) => {
+  const test = await startBroker(t)
+  for (const name of ['#', '+', 'a/#', 'a+b', 'x'.repeat(4097), Array(65).fill('l').join('/')]) {
+    const [client] = await connect(test, { protocolVersion: version })
+    client.publish(name, 'x')
+    t.match(await client.take(), version === 5 ? disconnect(ReasonCode.topicNameInvalid) : [], name)
+    t.equal(client.isEnded, true, name)
+  }
+})
+
+t.test('$SYS is the broker\'s own: a PUBLISH there is refused with 0x87', async t => {
+  const [subscriber, publisher] = await pair(await startBroker(t))
+  await subscriber.subscribe('$SYS/#')
+  publisher.publish('$SYS/x', '1', { qos: 1, packetIdentifier: 1 }).publish('$SYS/x', '1', { qos: 2, packetIdentifier: 2 }).publish('$SYS/x', '0').publish('$other', 'x', { qos: 1, packetIdentifier: 3 })
+  t.match(await publisher.take(), [
+    { type: PacketType.puback, packetIdentifier: 1, reasonCode: ReasonCode.notAuthorized },
+    { type: PacketType.pubrec, packetIdentifier: 2, reasonCode: ReasonCode.notAuthorized },
+    { type: PacketType.puback, packetIdentifier: 3, reasonCode: ReasonCode.noMatchingSubscribers },
+  ])
+  t.strictSame(await subscriber.payloads(), [])
+})
+
+t.test('a message that nobody gets is acknowledged with 0x10 (sections 3.4.2.1 and 3.5.2.1)', async t => {
+  const [client] = await connect(await startBroker(t))
+  client.publish('a', 'x', { qos: 1, packetIdentifier: 1 }).publish('a', 'x', { qos: 2, packetIdentifier: 2 }).send(pubrel(2))
+  t.match(await client.take(), [{ reasonCode: ReasonCode.noMatchingSubscribers }, { reasonCode: ReasonCode.noMatchingSubscribers }, { type: PacketType.pubcomp, reasonCode: ReasonCode.success }])
+})
+
+t.test('properties', t => {
+  t.test('all that belongs to the message passes unaltered, User Properties in their order [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]', async t => {
+    const [subscriber, publisher] = await pair(await startBroker(t))
+    for (const qos of [0, 1, 2] as const) publisher.publish('a', 'x', { qos, packetIdentifier: qos, properties: all })
+    publisher.publish('a', 'x', { properties: { payloadFormatIndicator: 0, correlationData: Buffer.alloc(0) } }).publish('a', 'x')
+    const messages = await subscriber.messages()
+    t.strictSame(messages.map(({ properties }) => properties), [all, all, all, { payloadFormatIndicator: 0, correlationData: Buffer.alloc(0) }, undefined])
+  })
+
+  t.test('any User Properties pass in their order, through a queue and retained, too [MQTT-3.3.2-17] [MQTT-3.3.2-18]', async t => {
+    const test = await startBroker(t)
+    const [, publisher] = await pair(test)
+    const [sleeper] = await connect(test, lasting({ clientIdentifier: 'sleeper' }))
+    await sleeper.subscribe('p', { qos: 1 })
+    await sleeper.vanish()
+    const text = fc.string({ unit: 'grapheme', maxLength: 5 }).filter(value => !value.includes('\0'))
+    await fc.assert(fc.asyncProperty(fc.array(fc.tuple(text, text), { minLength: 1, maxLength: 6 }), async (userProperties: UserProperty[]) => {
+      publisher.publish('p', 'x', { qos: 1, packetIdentifier: 1, retain: true, properties: { userProperties } })
+      await settled()
+      const [again] = await open(test, lasting({ clientIdentifier: 'sleeper' }))
+      const [queued] = await receiveAll(again)
+      await again.subscribe('p', { qos: 1 })
+      const [retained] = await receiveAll(again)
+      await again.vanish()
+      t.strictSame([queued?.properties?.userProperties, retained?.properties?.userProperties], [userProperties, userProperties])
+    }), { numRuns: 20 })
+  })
+
+  t.test('a payload that is not the UTF-8 its indicator announces is refused with 0x99 (section 3.3.2.3.2)', async t => {
+    const [subscriber, publisher] = await pair(await startBroker(t))
+    const payload = Buffer.from('c328', 'hex')
+    publisher.publish('a', '', { payload, qos: 1, packetIdentifier: 1, properties: { payloadFormatIndicator: 1 } })
+      .publish('a', '', { payload, qos: 2, packetIdentifier: 2, properties: { payloadFormatIndicator: 1 } })
+      .publish('a', '', { payload, properties: { payloadFormatIndicator: 0 } })
+    t.match(await publisher.take(), [{ type: PacketType.puback, reasonCode: ReasonCode.payloadFormatInvalid }, { type: PacketType.pubrec, reasonCode: ReasonCode.payloadFormatInvalid }])
+    t.equal((await subscriber.messages()).length, 1)
+  })
+
+  t.test('a Response Topic with wildcards is a Protocol Error [MQTT-3.3.2-14]', async t => {
+    const test = await startBroker(t)
+    for (const responseTopic of ['a/+', '#', '']) {
+      const [client] = await connect(test)
+      client.publish('a', 'x', { properties: { responseTopic } })
+      t.match(await client.take(), disconnect(ReasonCode.protocolError))
+    }
+  })
+
+  t.test('a Subscription Identifier from a Client is a Protocol Error [MQTT-3.3.4-6]', async t => {
+    const [client] = await connect(await startBroker(t))
+    client.publish('a', 'x', { properties: { subscriptionIdentifiers: [1] } })
+    t.match(await client.take(), disconnect(ReasonCode.protocolError))
+    t.equal(client.isEnded, true)
+  })
+
+  t.test('3.x subscribers get the message without properties, and 3.x messages have none', async t => {
+    const test = await startBroker(t)
+    const clients = await Promise.all(([3, 4, 5] as const).map(async protocolVersion => (await connect(test, { protocolVersion, clientIdentifier: `v${protocolVersion}` }))[0]))
+    for (const client of clients) await client.subscribe('#')
+    for (const client of clients) client.publish('a', `from ${client.version}`, { qos: 2, packetIdentifier: 1, properties: client.version === 5 ? all : undefined })
+    for (const client of clients) {
+      const messages = await receiveAll(client)
+      t.strictSame(payloadsOf(messages).sort(), ['from 3', 'from 4', 'from 5'])
+      t.strictSame(messages.map(({ properties }) => properties).filter(properties => properties !== undefined), client.version === 5 ? [all] : [])
+    }
+  })
+  t.end()
+})
+
+t.test('Message Expiry Interval', t => {
+  t.test('is passed on less the time that the message waited [MQTT-3.3.2-6]', async t => {
+    const test = await startBroker(t)
+    const [subscriber] = await connect(test, lasting())
+    const [live, publisher] = await pair(test)
+    await subscriber.subscribe('a', { qos: 1 })
+    await subscriber.vanish()
+    publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1, properties: { messageExpiryInterval: 10 } }).publish('a', 'for ever', { qos: 1, packetIdentifier: 2 })
+    t.strictSame((await live.messages()).map(({ properties }) => properties?.messageExpiryInterval), [10, undefined])
+    await test.clock.advance(4_000)
+    const [again] = await open(test, lasting())
+    t.strictSame((await receiveAll(again)).map(({ properties }) => properties?.messageExpiryInterval), [6, undefined])
+  })
+
+  t.test('once it has passed the message is dropped and the host is told [MQTT-3.3.2-5]', async t => {
+    const reasons: string[] = []
+    const test = await startBroker(t, { hooks: { onDrop: ({ reason, message }) => { reasons.push(`${reason} ${message.payload.toString()}`) } } })
+    const [subscriber] = await connect(test, lasting())
+    await subscriber.subscribe('a', { qos: 1 })
+    await subscriber.vanish()
+    await test.broker.publish('a', 'early', { qos: 1, properties: { messageExpiryInterval: 5 } })
+    await test.broker.publish('a', 'late', { qos: 1, properties: { messageExpiryInterval: 6 } })
+    await test.clock.advance(5_000)
+    const [again] = await open(test, lasting())
+    const messages = await receiveAll(again)
+    t.strictSame(payloadsOf(messages), ['late'])
+    t.equal(messages[0]?.properties?.messageExpiryInterval, 1)
+    t.strictSame(reasons, ['expired early'])
+  })
+
+  t.test('0 still reaches who is there', async t => {
+    const [subscriber, publisher] = await pair(await startBroker(t))
+    publisher.publish('a', 'now', { properties: { messageExpiryInterval: 0 } })
+    t.strictSame(await subscriber.payloads(), ['now'])
+  })
+
+  t.test('a message in flight is not expired: it is resent [MQTT-4.3.3-7]', async t => {
+    const test = await startBroker(t)
+    const [subscriber] = await connect(test, lasting())
+    await subscriber.subscribe('a', { qos: 2 })
+    await test.broker.publish('a', 'x', { qos: 2, properties: { messageExpiryInterval: 5 } })
+    t.equal((await subscriber.messages()).length, 1)
+    await subscriber.vanish()
+    await test.clock.advance(60_000)
+    const [again] = await open(test, lasting())
+    t.match(await receiveAll(again), [{ dup: true, qos: 2 }])
+  })
+
+  t.test('waits for a full in-flight window, too [MQTT-3.3.2-5]', async t => {
+    const test = await startBroker(t)
+    const [subscriber] = await connect(test, { properties: { receiveMaximum: 1 } })
+    await subscriber.subscribe('a', { qos: 1 })
+    for (const [payload, messageExpiryInterval] of [['1', 5], ['2', 5], ['3', 50]] as const) await test.broker.publish('a', payload, { qos: 1, properties: { messageExpiryInterval } })
+    const [first] = await subscriber.messages()
+    await test.clock.advance(20_000)
+    subscriber.send(puback(first?.packetIdentifier ?? 0))
+    t.match(await subscriber.messages(), [{ payload: Buffer.from('3'), properties: { messageExpiryInterval: 30 } }])
+  })
+  t.end()
+})
+
+t.test('Topic Aliases of a Client', t => {
+  const alias = (topicAlias: number): Partial<PublishPacket> => ({ properties: { topicAlias } })
+
+  t.test('1 to the maximum can be set, used at every QoS, and set anew [MQTT-3.3.2-12]', async t => {
+    const [subscriber, publisher] = await pair(await startBroker(t, { limits: { topicAliasMaximum: 3 } }))
+    publisher.publish('one', '1', alias(1)).publish('three', '2', alias(3)).publish('', '3', alias(1))
+      .publish('', '4', { ...alias(3), qos: 1, packetIdentifier: 1 }).publish('', '5', { ...alias(3), qos: 2, packetIdentifier: 2 })
+      .publish('other', '6', alias(1)).publish('', '7', alias(1)).publish('', '8', alias(3))
+    t.strictSame((await subscriber.messages()).map(({ topic, payload }) => `${topic.name} ${payload.toString()}`),
+      ['one 1', 'three 2', 'one 3', 'three 4', 'three 5', 'other 6', 'other 7', 'three 8'])
+  })
+
+  t.test('above the maximum ends the connection with 0x94 [MQTT-3.3.2-9] [MQTT-3.2.2-17]', async t => {
+    const [client] = await connect(await startBroker(t, { limits: { topicAliasMaximum: 3 } }))
+    client.publish('a', 'x', alias(4))
+    t.match(await client.take(), disconnect(ReasonCode.topicAliasInvalid))
+  })
+
+  t.test('that was never set is a Protocol Error (section 3.3.2.3.4)', async t => {
+    const [client] = await connect(await startBroker(t))
+    client.publish('', 'x', alias(1))
+    t.match(await client.take(), disconnect(ReasonCode.protocolError))
+  })
+
+  t.test('does not outlive the connection, though the Session does [MQTT-3.3.2-7]', async t => {
+    const test = await startBroker(t)
+    const [first] = await connect(test, lasting())
+    first.publish('a', 'x', alias(1))
+    await first.vanish()
+    const [second] = await open(test, lasting())
+    second.publish('', 'x', alias(1))
+    t.match(await second.take(), disconnect(ReasonCode.protocolError))
+  })
+
+  t.test('means nothing to another Client', async t => {
+    const test = await startBroker(t)
+    const [first] = await connect(test, { clientIdentifier: 'first' })
+    const [second] = await connect(test, { clientIdentifier: 'second' })
+    first.publish('a', 'x', alias(1))
+    second.publish('', 'x', alias(1))
+    t.match(await second.take(), disconnect(ReasonCode.protocolError))
+    t.equal(first.isEnded, false)
+  })
+
+  t.test('is resolved before authorization, and what is refused sets it all the same', async t => {
+    const asked: string[] = []
+    const [subscriber, publisher] = await pair(await startBroker(t, { hooks: { authorizePublish: ({ topicName }) => { asked.push(topicName); return topicName !== 'no' } } }))
+    publisher.publish('no', '1', alias(1)).publish('', '2', alias(1)).publish('yes', '3', alias(1)).publish('', '4', alias(1))
+    t.strictSame(await subscriber.payloads(), ['3', '4'])
+    t.strictSame(asked, ['no', 'no', 'yes', 'yes'])
+  })
+
+  t.test('of a repeated QoS 2 PUBLISH is set again', async t => {
+    const [subscriber, publisher] = await pair(await startBroker(t))
+    publisher.publish('a', '1', { ...alias(1), qos: 2, packetIdentifier: 1 }).publish('b', '1', { ...alias(1), qos: 2, packetIdentifier: 1, dup: true }).publish('', '2', alias(1))
+    t.strictSame((await subscriber.messages()).map(({ topic }) => topic.name), ['a', 'b'])
+  })
+  t.end()
+})
+
+t.test('Topic Aliases of the broker', t => {
+  /** Resolves what came, checking that every alias is one the Client allows and was set. */
+  function resolve (messages: readonly PublishPacket[], maximum: number, known = new Map<number, Topic>()): { name: string, alias: number, isNamed: boolean }[] {
+    return messages.map(({ topic, properties }) => {
+      const alias = properties?.topicAlias ?? 0
+      if (alias > maximum) throw new Error(`alias ${alias} of ${maximum}`)
+      if (topic !== emptyTopic && alias > 0) known.set(alias, topic)
+      const found = topic === emptyTopic ? known.get(alias) : topic
+      if (found === undefined) throw new Error('neither a Topic Name nor an alias that was set')
+      return { name: found.name, alias, isNamed: topic !== emptyTopic }
+    })
+  }
+
+  t.test('none for a Client that allows none [MQTT-3.1.2-27]', async t => {
+    const test = await startBroker(t)
+    for (const properties of [undefined, { topicAliasMaximum: 0 }]) {
+      const [client] = await connect(test, { properties })
+      await client.subscribe('#')
+      for (let i = 0; i < 3; i++) await test.broker.publish('a', 'x')
+      t.strictSame((await client.messages()).map(({ topic, properties }) => [topic.name, properties?.topicAlias]), [['a', undefined], ['a', undefined], ['a', undefined]])
+    }
+  })
+
+  t.test('the first message names the topic, those behind it do not [MQTT-3.1.2-26] [MQTT-3.3.2-8] [MQTT-3.3.2-11]', async t => {
+    const test = await startBroker(t)
+    const [client] = await connect(test, { properties: { topicAliasMaximum: 2 } })
+    await client.subscribe('#')
+    for (const name of ['a', 'a', 'b', 'a', 'b']) await test.broker.publish(name, 'x')
+    t.strictSame(resolve(await client.messages(), 2), [
+      { name: 'a', alias: 1, isNamed: true }, { name: 'a', alias: 1, isNamed: false }, { name: 'b', alias: 2, isNamed: true },
+      { name: 'a', alias: 1, isNamed: false }, { name: 'b', alias: 2, isNamed: false },
+    ])
+  })
+
+  t.test('the least recently used makes room', async t => {
+    const test = await startBroker(t)
+    const [client] = await connect(test, { properties: { topicAliasMaximum: 2 } })
+    await client.subscribe('#')
+    for (const name of ['a', 'b', 'a', 'c', 'a', 'b', 'c']) await test.broker.publish(name, 'x')
+    t.strictSame(resolve(await client.messages(), 2).map(({ name, alias, isNamed }) => `${name}${alias}${isNamed ? '!' : ''}`), ['a1!', 'b2!', 'a1', 'c2!', 'a1', 'b2!', 'c1!'])
+  })
+
+  t.test('any sequence of topics comes out as it went in, within the maximum [MQTT-3.3.2-11] [MQTT-3.1.2-26]', async t => {
+    const test = await startBroker(t)
+    await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(fc.constantFrom('a', 'b', 'c/d', 'e', 'f', 'g'), { maxLength: 40 }), async (maximum, names) => {
+      const [client] = await connect(test, { properties: { topicAliasMaximum: maximum } })
+      await client.subscribe('#')
+      for (const name of names) await test.broker.publish(name, 'x')
+      t.strictSame(resolve(await client.messages(), maximum).map(({ name }) => name), names)
+    }), { numRuns: 15 })
+  })
+
+  t.test('do not survive the connection, and a resent message names its topic [MQTT-3.3.2-7]', async t => {
+    const test = await startBroker(t)
+    const [first] = await connect(test, { cleanStart: false, properties: { topicAliasMaximum: 2, sessionExpiryInterval: 60 } })
+    await first.subscribe('#', { qos: 1 })
+    for (let i = 0; i < 3; i++) await test.broker.publish('a', 'x', { qos: 1 })
+    t.strictSame(resolve(await first.messages(), 2).map(({ isNamed }) => isNamed), [true, false, false])
+    await first.vanish()
+    const [second] = await open(test, { cleanStart: false, properties: { topicAliasMaximum: 1 } })
+    t.strictSame(resolve(await second.messages(), 1).map(({ name, isNamed }) => `${name} ${isNamed}`), ['a true', 'a false', 'a false'])
+  })
+
+  t.test('the broker uses no more than maximumOutboundTopicAliases', async t => {
+    const test = await startBroker(t, { limits: { maximumOutboundTopicAliases: 1 } })
+    const [client] = await connect(test, { properties: { topicAliasMaximum: 100 } })
+    await client.subscribe('#')
+    for (const name of ['a', 'b', 'b']) await test.broker.publish(name, 'x')
+    t.strictSame(resolve(await client.messages(), 1).map(({ isNamed }) => isNamed), [true, true, false])
+  })
+
+  t.test('a message is sent whole where only the alias would make it too large [MQTT-3.1.2-24]', async t => {
+    const test = await startBroker(t)
+    const [client] = await connect(test, { properties: { topicAliasMaximum: 2, maximumPacketSize: 20 } })
+    await client.subscribe('#')
+    await test.broker.publish('a', 'x'.repeat(14))
+    await test.broker.publish('a', 'y')
+    t.strictSame(resolve(await client.messages(), 2), [{ name: 'a', alias: 0, isNamed: true }, { name: 'a', alias: 1, isNamed: true }])
+  })
+  t.end()
+})
+
+t.test('DUP of what came in says nothing about what goes out [MQTT-3.3.1-3]', async t => {
+  for (const version of [4, 5] as const) {
+    const [subscriber, publisher] = await pair(await startBroker(t), version)
+    publisher.publish('a', '1', { qos: 1, packetIdentifier: 1, dup: true }).publish('a', '2', { qos: 2, packetIdentifier: 2, dup: true })
+    t.strictSame((await subscriber.messages()).map(({ dup, qos }) => [dup, qos]), [[false, 1], [false, 2]])
+  }
+})

@@ -1,0 +1,13 @@
+// Loaded before an example: whatever fixed port it listens on, it gets a free one, and the test is told which.
+import { Server, type AddressInfo } from 'node:net'
+
+const listen = Object.getOwnPropertyDescriptor(Server.prototype, 'listen')?.value as (this: Server, port: number, host: string) => Server
+
+Object.defineProperty(Server.prototype, 'listen', {
+  value (this: Server, wanted: number) {
+    this.once('listening', () => { process.send?.({ wanted, port: (this.address() as AddressInfo).port }) })
+    return listen.call(this, 0, '127.0.0.1')
+  },
+})
+// The test is who ends it, not the channel to the test.
+process.channel?.unref()

@@ -1,0 +1,61 @@
+import type { Test } from 'tap'
+import type { BrokerOptions, Hooks, Logger } from '../../lib/index.ts'
+import { PacketType, type ConnackPacket, type ConnectPacket } from '../../lib/packet/packets.ts'
+import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
+
+/** A promise that a test settles when it wants. */
+export interface Deferred<T> { readonly promise: Promise<T>, readonly resolve: (value: T) => void, readonly reject: (error: Error) => void }
+
+export function deferred<T = undefined> (): Deferred<T> {
+  const handles: Partial<Deferred<T>>[] = []
+  const promise = new Promise<T>((resolve, reject) => { handles.push({ resolve, reject }) })
+  return { promise, ...handles[0] } as Deferred<T>
+}
+
+/** A logger that remembers what it was told. */
+export class MemoryLogger implements Logger {
+  readonly lines: { level: string, message: string, details: object }[] = []
+
+  debug (details: object, message: string): void { this.lines.push({ level: 'debug', message, details }) }
+
+  info (details: object, message: string): void { this.lines.push({ level: 'info', message, details }) }
+
+  warn (details: object, message: string): void { this.lines.push({ level: 'warn', message, details }) }
+
+  error (details: object, message: string): void { this.lines.push({ level: 'error', message, details }) }
+
+  /** The messages of that level since the last call. */
+  take (level: string): string[] {
+    return this.lines.splice(0).filter(line => line.level === level).map(({ message }) => message)
+  }
+}
+
+/** A broker with all that its observers were told, as short lines. */
+export interface ObservedBroker extends TestBroker { readonly events: string[], readonly logger: MemoryLogger }
+
+/** The observers that write what happens into `events`: `drop queueFull client`, `disconnected 151 client`. */
+export function recorder (events: string[]): Hooks {
+  return {
+    onDrop: ({ reason, clientIdentifier }) => { events.push(`drop ${reason} ${clientIdentifier ?? '-'}`) },
+    disconnected: ({ client, reasonCode }) => { events.push(`disconnected ${reasonCode} ${client.clientIdentifier}`) },
+    refused: ({ error }) => { events.push(`refused ${error.code} ${error.reasonCode}`) },
+    sessionEnded: ({ clientIdentifier }) => { events.push(`ended ${clientIdentifier}`) },
+  }
+}
+
+export async function startObserved (t: Test, options: BrokerOptions = {}): Promise<ObservedBroker> {
+  const events: string[] = []
+  const logger = new MemoryLogger()
+  const test = await startBroker(t, { logger, ...options })
+  test.broker.hook(recorder(events))
+  return { ...test, events, logger }
+}
+
+/** A Client that sends CONNECT, whatever the answer; the answer is undefined when there is none. */
+export async function tryConnect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}): Promise<[PacketClient, ConnackPacket | undefined]> {
+  const packet = connectPacket(fields)
+  const client = new PacketClient(broker as TestBroker['broker'], packet.protocolVersion)
+  client.send(packet)
+  const [connack] = await client.takeType(PacketType.connack)
+  return [client, connack]
+}
