@@ -59,7 +59,7 @@ export class BrokerParts implements BrokerServices {
   }
 
   isRetained (message: Message): boolean {
-    return this.router.retained.get(message.topicName) === message
+    return this.router.retained.get(message.topicName) === message && message.expiresAt > this.clock.now()
   }
 
   #newRouter ({ sharedSubscriptionStrategy }: BrokerOptions): Router {

@@ -84,8 +84,13 @@ export class Broker<Data = unknown> {
     this.#connections = new Connections(this.#parts)
     this.#gate = new WebSocketGate({ maximumPacketSize: limits.maximumPacketSize, nextConnectionId: () => ++this.#connectionCount, clock, logger })
     this.#local = new LocalClient(this.#parts)
-    if (options.hooks !== undefined) this.hook(options.hooks)
-    this.#addMethods(options.authenticationMethods ?? [])
+    try {
+      if (options.hooks !== undefined) this.hook(options.hooks)
+      this.#addMethods(options.authenticationMethods ?? [])
+    } catch (error) {
+      this.#parts.pressure.close()
+      throw error
+    }
     this.#startTimers(options.sysIntervalMs ?? 10_000)
   }
 
@@ -216,7 +221,21 @@ export class Broker<Data = unknown> {
     this.#connections.destroyAll()
     for (const stop of this.#timers) stop()
     this.#parts.pressure.close()
-    for (const plugin of this.#plugins.reverse()) await plugin.close?.()
+    await this.#closePlugins()
+  }
+
+  /** Each gets its turn; the first error is thrown when all had theirs. */
+  async #closePlugins (): Promise<void> {
+    const errors: unknown[] = []
+    for (const plugin of this.#plugins.reverse()) {
+      try {
+        await plugin.close?.()
+      } catch (error) {
+        errors.push(error)
+        this.#parts.logger.error({ err: error, plugin: plugin.name }, `the plugin ${plugin.name} could not be closed`)
+      }
+    }
+    if (errors.length > 0) throw errors[0] as Error
   }
 
   #drained (): Promise<void> {

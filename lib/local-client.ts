@@ -4,10 +4,10 @@ import { ReasonCode } from './base/reason-codes.ts'
 import { Message } from './contract/message.ts'
 import type { SubscriptionOptions } from './contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkQos } from './option-checks.ts'
+import { brokerClosed, checkNumber, checkQos } from './option-checks.ts'
 import type { MessageProperties, QoS } from './packet/packets.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
-import { checkedTopic, expiresAt, publishMessage } from './protocol/publish-message.ts'
+import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage } from './protocol/publish-message.ts'
 import type { SessionServices } from './session/session-services.ts'
 import { Session } from './session/session.ts'
 import { parseTopicFilter } from './topic/topic-filter.ts'
@@ -44,11 +44,13 @@ export class LocalClient {
   async publish (topicName: string, payload: string | Uint8Array, { qos = 0, retain = false, properties }: PublishOptions): Promise<void> {
     if (this.#services.isClosing) throw brokerClosed()
     checkQos(qos)
+    checkTopicName(this.#services, topicName)
     const message = new Message({
       topic: checkedTopic(this.#services, this.#services.topics.named(topicName)),
       payload: bytesOf(payload), qos, retain, properties, publisher: undefined,
       expiresAt: expiresAt(this.#services, properties?.messageExpiryInterval),
     })
+    if (properties !== undefined) checkProperties(message)
     const reasonCode = await publishMessage(this.#services, message, { client: undefined, session: undefined, isWill: false })
     if (reasonCode >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, reasonCode, 'onPublish refused the message')
   }
@@ -56,6 +58,7 @@ export class LocalClient {
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
     checkQos(options.qos ?? 0)
+    checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)
     const parsed = parseTopicFilter(topicFilter, this.#services.limits)
     const session = new Session(`$local/${++this.#count}`, this.#services)
     const subscription = new LocalSubscription(topicFilter, session, options, this.#ended)
@@ -80,16 +83,22 @@ export class LocalClient {
 
   async request (topicName: string, payload: string | Uint8Array, options: RequestOptions): Promise<Message> {
     const { timeoutMs = 5_000, signal, responseTopic = `$response/${randomUUID()}`, ...publish } = options
+    checkNumber('timeoutMs', timeoutMs, 0, 2 ** 31 - 1)
+    signal?.throwIfAborted()
     const correlationData = randomBytes(16)
     const responses = this.subscribe(responseTopic, { qos: 1, retainHandling: 2, ...(signal === undefined ? {} : { signal }) })
     const stop = this.#services.clock.after(timeoutMs, () => { responses.unsubscribe() })
     try {
       await this.publish(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } })
-      return await firstResponse(responses, correlationData, signal, timeoutMs)
+      const response = await firstResponse(responses, correlationData)
+      if (response !== undefined) return response
     } finally {
       stop()
       responses.unsubscribe()
     }
+    signal?.throwIfAborted()
+    if (this.#services.isClosing) throw brokerClosed()
+    throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
   }
 
   close (): void {
@@ -104,12 +113,12 @@ export class LocalClient {
   }
 }
 
-async function firstResponse (responses: LocalSubscription, correlationData: Buffer, signal: AbortSignal | undefined, timeoutMs: number): Promise<Message> {
+/** Undefined when the subscription ends without one. */
+async function firstResponse (responses: LocalSubscription, correlationData: Buffer): Promise<Message | undefined> {
   for await (const message of responses) {
     if (message.properties?.correlationData?.equals(correlationData) === true) return message
   }
-  signal?.throwIfAborted()
-  throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
+  return undefined
 }
 
 function subscriptionOptions ({ qos = 0, retainHandling = 0 }: SubscribeOptions): SubscriptionOptions {
@@ -120,4 +129,14 @@ function subscriptionOptions ({ qos = 0, retainHandling = 0 }: SubscribeOptions)
 function bytesOf (payload: string | Uint8Array): Buffer {
   if (typeof payload === 'string' || payload instanceof Uint8Array) return Buffer.from(payload as Uint8Array)
   throw optionInvalid('payload', 'a string or a Uint8Array', typeof payload)
+}
+
+/** What cannot be encoded is the caller's mistake, whatever the encoder calls it. */
+function checkProperties (message: Message): void {
+  try {
+    checkMessageProperties(message)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "properties" cannot be sent: ${reason}`, { cause })
+  }
 }

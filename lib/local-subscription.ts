@@ -1,6 +1,5 @@
 import { Fifo } from './base/fifo.ts'
 import type { Message } from './contract/message.ts'
-import type { PacketSink } from './contract/packet-sink.ts'
 import { PacketType, type AcknowledgeType, QoS, type RetainHandling } from './packet/packets.ts'
 import type { Session } from './session/session.ts'
 
@@ -20,9 +19,9 @@ interface Waiting { readonly message: Message, readonly qos: QoS, readonly packe
 
 /**
  * A subscription of the host itself: the same Session and the same rules as for any Client, with a loop in the place of a
- * socket. Going on to the next message acknowledges the one before. It ends with `unsubscribe()`, `break`, its signal or the broker.
+ * socket (it is a `PacketSink`, but does not say so: published types leave that out). Going on to the next message acknowledges the one before. It ends with `unsubscribe()`, `break`, its signal or the broker.
  */
-export class LocalSubscription implements AsyncIterableIterator<Message>, PacketSink {
+export class LocalSubscription implements AsyncIterableIterator<Message> {
   readonly topicFilter: string
   readonly #session: Session
   readonly #bufferSize: number
@@ -30,7 +29,8 @@ export class LocalSubscription implements AsyncIterableIterator<Message>, Packet
   readonly #signal: AbortSignal | undefined
   readonly #buffer = new Fifo<Waiting>()
   #taken: Waiting | undefined = undefined
-  #wake: (() => void) | undefined = undefined
+  /** Calls of `next()` that wait for a message. */
+  readonly #sleeping = new Fifo<() => void>()
   #hasEnded = false
 
   /** @internal */
@@ -53,7 +53,7 @@ export class LocalSubscription implements AsyncIterableIterator<Message>, Packet
 
   async next (): Promise<IteratorResult<Message, undefined>> {
     this.#acknowledgeTaken()
-    while (this.#buffer.length === 0 && !this.#hasEnded) await new Promise<void>(resolve => { this.#wake = resolve })
+    while (this.#buffer.length === 0 && !this.#hasEnded) await new Promise<void>(resolve => { this.#sleeping.push(resolve) })
     const next = this.#hasEnded ? undefined : this.#buffer.shift()
     if (next === undefined) return { done: true, value: undefined }
     this.#taken = next
@@ -74,7 +74,7 @@ export class LocalSubscription implements AsyncIterableIterator<Message>, Packet
   /** @internal */
   publish (message: Message, qos: QoS, _retain: boolean, _identifiers: readonly number[], packetIdentifier: number): boolean {
     this.#buffer.push({ message: message.keep(), qos, packetIdentifier })
-    this.#wake?.()
+    this.#sleeping.shift()?.()
     return true
   }
 
@@ -102,6 +102,6 @@ export class LocalSubscription implements AsyncIterableIterator<Message>, Packet
     this.#hasEnded = true
     this.#signal?.removeEventListener('abort', this.#end)
     this.#onEnd(this)
-    this.#wake?.()
+    for (let wake = this.#sleeping.shift(); wake !== undefined; wake = this.#sleeping.shift()) wake()
   }
 }

@@ -50,7 +50,8 @@ function checkLimit (name: string, value: unknown): void {
   else checkNumber(`limits.${name}`, value, ...(bounds.get(name) ?? [0, Number.MAX_SAFE_INTEGER] as const))
 }
 
-function checkNumber (option: string, value: unknown, minimum: number, maximum: number): void {
+/** @throws MqttError that names the option, unless it is absent or a whole number within the bounds */
+export function checkNumber (option: string, value: unknown, minimum: number, maximum: number): void {
   if (value === undefined) return
   const isRight = typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
   if (!isRight) throw optionInvalid(option, `a whole number from ${minimum} to ${maximum}`, value)

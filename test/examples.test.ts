@@ -3,7 +3,6 @@ import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import mqtt, { type IClientOptions } from 'mqtt'
-import type { IAuthPacket } from 'mqtt-packet'
 import { testCertificate, testKey } from './support/certificates.ts'
 import { clientCertificate, clientKey } from './support/client-certificate.ts'
 import { connected, dial, type RealClient } from './support/network.ts'
@@ -107,7 +106,7 @@ async function scramDial (t: Test, url: string, password: string): Promise<RealC
   const client = mqtt.connect(url, { protocolVersion: 5, reconnectPeriod: 0, properties })
   client.handleAuth = (packet, callback) => {
     const authenticationData = Buffer.from(scramFinal(bare, String(packet.properties?.authenticationData), password))
-    callback(undefined, { cmd: 'auth', reasonCode: 0x18, properties: { ...properties, authenticationData } } as IAuthPacket)
+    callback(undefined, { cmd: 'auth', reasonCode: 0x18, properties: { ...properties, authenticationData } })
   }
   return connected(t, client)
 }

@@ -25,7 +25,7 @@ async function publish ({ broker }: TestBroker, payloads: readonly string[], qos
   for (const payload of payloads) await broker.publish(topicName, payload, { qos })
 }
 
-const digits = [...'0123456789']
+const digits = Array.from({ length: 10 }, (_, digit) => String(digit))
 
 for (const strategy of sharedSubscriptionStrategies) {
   forEachVersion(t, `${strategy}: each message goes to one member, and to every other subscriber (section 4.8.2)`, async (t, protocolVersion) => {
@@ -250,6 +250,17 @@ t.test('hashClient gives the messages of a publisher to the same member always, 
   const got = await Promise.all(group.map(client => client.payloads()))
   t.ok(got.filter(({ length }) => length > 0).length > 1)
   for (const payloads of got) for (const digit of new Set(payloads)) t.equal(payloads.filter(payload => payload === digit).length, 3, digit)
+})
+
+t.test('what no other member may have stays with its Session and is resent as it was [MQTT-4.4.0-1]', async t => {
+  const test = await startBroker(t, { sharedSubscriptionStrategy: 'sticky', hooks: { authorizeDeliver: ({ client }) => client.clientIdentifier === 'm0' } })
+  const [first, second] = await members(test, 2, lasting()) as [PacketClient, PacketClient]
+  await publish(test, ['1'])
+  const [message] = await first.messages()
+  await first.vanish()
+  t.strictSame(await second.payloads(), [])
+  const [again] = await open(test, lasting({ clientIdentifier: 'm0' }))
+  t.match(await again.take(), [{ payload: Buffer.from('1'), dup: true, packetIdentifier: message?.packetIdentifier }])
 })
 
 t.test('authorizeDeliver passes over a member that may not have the message', async t => {

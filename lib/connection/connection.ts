@@ -17,6 +17,8 @@ import type { Transport, TransportListener } from './transport.ts'
 
 /** Over this many bytes a backlog waits, so that a slow Client holds little memory and live messages overtake it. */
 const roomMark = 256 * 1024
+/** Bytes up to which a socket may not tell that it has drained, so a backlog must not wait for that. */
+const drainMark = 64 * 1024
 
 /**
  * One Network Connection: bytes in, packets to the protocol one at a time; packets out, bytes gathered and written
@@ -32,6 +34,8 @@ export class Connection implements NetworkSink, TransportListener {
   congestedAt: number = Infinity
   /** When our side was closed. */
   closedAt: number = Infinity
+  /** Reading has stopped, because too much waits to be handled or to be sent. */
+  isPaused: boolean = false
   /** Why the broker ended it. */
   error: MqttError | undefined = undefined
   readonly transport: Transport
@@ -42,6 +46,7 @@ export class Connection implements NetworkSink, TransportListener {
   #version: ProtocolVersion = 4
   #maximumPacketSize = Infinity
   #aliases: OutboundTopicAliases | undefined = undefined
+  readonly #roomMark: number
   #isFlushing = false
   #isClosed = false
   /** What the transport had not passed on when it was last asked. */
@@ -52,6 +57,8 @@ export class Connection implements NetworkSink, TransportListener {
   #heldBytes = 0
   /** The Client has closed, and what it said before is still being handled. */
   #isEnding = false
+  /** Nothing is left of the transport. */
+  #isGone = false
 
   /** @param onEnded told once, when the transport is gone */
   constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, onEnded: (connection: Connection) => void) {
@@ -61,6 +68,7 @@ export class Connection implements NetworkSink, TransportListener {
     this.#decoder = new Decoder(services.topics, services.limits)
     this.#output = new Output(shared.pool)
     this.client = new Client(services, this, transport.info)
+    this.#roomMark = Math.min(roomMark, Math.max(services.limits.maximumOutboxBytes, drainMark))
     this.aliveAt = transport.info.connectedAt
   }
 
@@ -72,7 +80,7 @@ export class Connection implements NetworkSink, TransportListener {
     return waiting > limits.maximumOutboxBytes || (waiting > roomMark && pressure.isHigh)
   }
 
-  get hasRoom (): boolean { return this.#queued + this.#output.length < roomMark }
+  get hasRoom (): boolean { return this.#queued + this.#output.length < this.#roomMark }
 
   get isClosed (): boolean { return this.#isClosed }
 
@@ -123,7 +131,7 @@ export class Connection implements NetworkSink, TransportListener {
     this.error = error
     this.#version = this.#decoder.protocolVersion ?? this.#version
     const answer = answerTo(this.client, error, this.#decoder.protocolVersion)
-    if (answer !== undefined) this.send(answer)
+    if (answer !== undefined) this.#tell(answer)
     this.close()
   }
 
@@ -147,11 +155,14 @@ export class Connection implements NetworkSink, TransportListener {
     }
     this.#decoder.push(chunk)
     this.#handlePackets()
+    this.#regulate()
   }
 
   drained (): void {
     this.#queued = this.transport.queuedBytes
-    if (!this.#isClosed && this.hasRoom) this.client.session?.outbox.pump()
+    if (this.#isClosed) return
+    if (this.hasRoom) this.client.session?.outbox.pump()
+    if (this.isPaused) this.#regulate()
   }
 
   ended (error: Error | undefined): void {
@@ -159,12 +170,17 @@ export class Connection implements NetworkSink, TransportListener {
     this.#isEnding = error === undefined && this.#held !== undefined && this.client.phase === 'connected' // a DISCONNECT may wait [MQTT-3.14.4-3]
     if (this.#isEnding) return
     if (!this.#isClosed) this.#over()
-    this.#onEnded(this)
+    if (this.#isGone) this.#onEnded(this)
+  }
+
+  closed (): void {
+    this.#isGone = true
+    if (!this.#isEnding) this.#onEnded(this)
   }
 
   /** Whether it is over its limit and has taken nothing since the last call. */
   isStuck (): boolean {
-    this.#queued = this.transport.queuedBytes
+    this.drained() // not every stream says when it has: one with a large high-water mark does not
     const isStuck = this.isCongested && this.#queued >= this.#queuedBefore
     this.#queuedBefore = this.#queued
     return isStuck
@@ -173,12 +189,32 @@ export class Connection implements NetworkSink, TransportListener {
   /** Called by the flusher at the end of the turn. */
   flush (): void {
     this.#isFlushing = false
-    const bytes = this.#output.flush(this.transport)
+    const bytes = this.#write()
     if (bytes === 0) return
     const { metrics } = this.client.services
     metrics.bytesSent += bytes
     metrics.writes++
     this.drained()
+  }
+
+  /** A stream of the host's own making may throw: that ends its own connection, not the flush of all the others. */
+  #write (): number {
+    try {
+      return this.#output.flush(this.transport)
+    } catch (error) {
+      this.transport.destroy()
+      this.ended(toMqttError(error))
+      return 0
+    }
+  }
+
+  /** What hooks have put into an answer may be no text, or too long for one. */
+  #tell (answer: Packet): void {
+    try {
+      this.send(answer)
+    } catch (error) {
+      this.client.services.logger.error({ err: error, clientIdentifier: this.client.clientIdentifier }, 'an answer cannot be encoded')
+    }
   }
 
   #written (): void {
@@ -223,7 +259,17 @@ export class Connection implements NetworkSink, TransportListener {
   #hold (chunk: Buffer): void {
     this.#held?.push(chunk)
     this.#heldBytes += chunk.length
-    if (this.#heldBytes > this.client.services.limits.maximumPendingBytes) this.transport.pause()
+    this.#regulate()
+  }
+
+  /** Stops reading while too much waits to be handled, or while the Client does not take the answers to what it sends. */
+  #regulate (): void {
+    const { maximumPendingBytes, maximumOutboxBytes } = this.client.services.limits
+    const isFull = this.#heldBytes > maximumPendingBytes || this.#queued + this.#output.length > maximumOutboxBytes
+    if (isFull === this.isPaused || this.#isClosed) return
+    this.isPaused = isFull
+    if (isFull) this.transport.pause()
+    else this.transport.resume()
   }
 
   #goOn (): void {
@@ -242,9 +288,8 @@ export class Connection implements NetworkSink, TransportListener {
       this.#handlePackets()
     }
     this.#held?.push(...held)
-    const wasPaused = this.#heldBytes > this.client.services.limits.maximumPendingBytes
     this.#heldBytes = this.#held === undefined ? 0 : held.reduce((bytes, chunk) => bytes + chunk.length, 0)
-    if (wasPaused && this.#heldBytes <= this.client.services.limits.maximumPendingBytes) this.transport.resume()
+    this.#regulate()
   }
 }
 

@@ -60,7 +60,9 @@ export class Connections {
   /** Ends every connection, saying why to those who can hear it. */
   closeAll (): void {
     for (const connection of this.#open) {
-      connection.fail(new MqttError(ErrorCode.serverShuttingDown, ReasonCode.serverShuttingDown, 'the broker is shutting down'))
+      const { serverShuttingDown, serverUnavailable } = ReasonCode
+      const reasonCode = connection.client.phase === 'connected' ? serverShuttingDown : serverUnavailable // CONNACK has no 0x8B (3.2.2.2)
+      connection.fail(new MqttError(ErrorCode.serverShuttingDown, reasonCode, 'the broker is shutting down'))
     }
   }
 
@@ -81,7 +83,7 @@ export class Connections {
   }
 
   #check (connection: Connection, now: number): void {
-    if (connection.isAlive) {
+    if (connection.isAlive || connection.isPaused) { // what is not read cannot be heard
       connection.isAlive = false
       connection.aliveAt = now
     }
@@ -89,7 +91,7 @@ export class Connections {
     const { client } = connection
     const silentMs = now - connection.aliveAt
     if (connection.isClosed) {
-      if (now - connection.closedAt > closeLimitMs) connection.transport.destroy()
+      if (now - connection.closedAt > closeLimitMs) this.#giveUp(connection)
     } else if (client.phase === 'connecting') {
       if (now - client.connection.connectedAt >= limits.connectTimeoutMs) connection.fail(connectTimeout(limits.connectTimeoutMs))
     } else if (client.silenceLimitMs > 0 && silentMs >= client.silenceLimitMs) connection.fail(silent(client))
@@ -100,6 +102,12 @@ export class Connections {
     if (!connection.isStuck()) connection.congestedAt = Infinity
     else if (connection.congestedAt === Infinity) connection.congestedAt = now
     else if (now - connection.congestedAt >= this.#broker.limits.slowConsumerTimeoutMs) connection.fail(tooSlow())
+  }
+
+  /** A stream that was destroyed before it came here, or one of the host's own making, may never report its end. */
+  #giveUp (connection: Connection): void {
+    connection.transport.destroy()
+    this.#ended(connection)
   }
 
   #turnAway (transport: StartableTransport): void {

@@ -47,26 +47,21 @@ export class Output {
   flush (transport: Transport): number {
     const bytes = this.length
     if (bytes === 0) return 0
-    if (this.#chunks === undefined) transport.write((this.buffer as Buffer).subarray(0, this.position))
-    else this.#writeChunks(transport)
-    this.#release(transport)
+    if (this.#chunks !== undefined) this.#closeChunk()
+    const { buffer, position } = this
+    const chunks = this.#chunks
+    this.#reset() // before anything is written: a stream in memory may bring the answer at once, which sends something, too
+    if (chunks !== undefined) writeChunks(transport, chunks)
+    else if (buffer !== undefined) transport.write(buffer.subarray(0, position))
+    // What the system has not taken yet must not be written over: that buffer is left to the garbage collector.
+    if (buffer !== undefined && transport.hasTakenAll) this.#pool.give(buffer)
     return bytes
   }
 
-  #writeChunks (transport: Transport): void {
-    this.#closeChunk()
-    transport.cork()
-    for (const chunk of this.#chunks ?? []) transport.write(chunk)
-    transport.uncork()
-    this.#chunks = undefined
-    this.#chunkBytes = 0
-  }
-
-  // What the system has not taken yet must not be written over: that buffer is left to the garbage collector.
-  #release (transport: Transport): void {
-    if (this.buffer !== undefined && transport.hasTakenAll) this.#pool.give(this.buffer)
+  #reset (): void {
     this.buffer = undefined
-    this.position = this.#start = 0
+    this.#chunks = undefined
+    this.position = this.#start = this.#chunkBytes = 0
   }
 
   #grow (size: number): Buffer {
@@ -99,4 +94,10 @@ export class Output {
     this.#chunks.push(chunk)
     this.#chunkBytes += chunk.length
   }
+}
+
+function writeChunks (transport: Transport, chunks: readonly Buffer[]): void {
+  transport.cork()
+  for (const chunk of chunks) transport.write(chunk)
+  transport.uncork()
 }

@@ -17,6 +17,7 @@ export class StreamTransport implements Transport {
   readonly #stream: OwnedStream
   readonly #takesAtOnce: boolean
   #listener: TransportListener | undefined = undefined
+  #hasEnded = false
 
   constructor (stream: Duplex, info: ConnectionInfo) {
     this.info = info
@@ -59,9 +60,17 @@ export class StreamTransport implements Transport {
 
   /** @internal The first cause counts; the others are what follows from it. */
   ended (error: Error | undefined): void {
-    const listener = this.#listener
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    this.#listener?.ended(error)
+  }
+
+  /** @internal */
+  closed (): void {
+    // Without an end before it: the Client did not close, the network broke.
+    this.ended(this.#stream.errored ?? new Error('the stream was destroyed'))
+    this.#listener?.closed?.()
     this.#listener = undefined
-    listener?.ended(error)
   }
 }
 
@@ -77,5 +86,4 @@ function onEnd (this: OwnedStream): void {
 
 function onError (this: OwnedStream, error: Error): void { this[transportOf]?.ended(error) }
 
-// Without an end before it: the Client did not close, the network broke.
-function onClose (this: OwnedStream): void { this[transportOf]?.ended(this.errored ?? new Error('the stream was destroyed')) }
+function onClose (this: OwnedStream): void { this[transportOf]?.closed() }

@@ -25,6 +25,8 @@ export interface TransportListener {
   received (chunk: Buffer): void
   /** Everything that was written has left, after `queuedBytes` had grown past what the system takes at once. */
   drained (): void
-  /** Called once. `error` when the network, or the peer's framing, failed. */
+  /** Called once: the peer has said its last word. `error` when the network, or the peer's framing, failed. */
   ended (error: Error | undefined): void
+  /** Called after `ended`, once the transport is gone: until then it may hold what the peer does not take. */
+  closed? (): void
 }

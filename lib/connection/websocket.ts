@@ -111,6 +111,7 @@ export class WebSocketTransport implements Transport {
   /** @internal Once the socket is gone; its error, if any, was not passed on by the WebSocket. */
   closed (): void {
     this.ended(this.#socket.errored ?? undefined)
+    this.#listener?.closed?.()
   }
 
   /** A paused socket would never see the peer's closing frame. */

@@ -25,7 +25,8 @@ class Failure {
 
 /**
  * Runs the hooks of host and plugins as one chain for each name. An answer that is there at once is used at once; only
- * a hook that returns a promise makes its caller wait.
+ * a hook that returns a promise makes its caller wait. A chain that has begun is run to its end as it was then: hooks that
+ * come and go meanwhile must not make it skip one.
  */
 export class HookRunner {
   /** The hooks of each name in order; undefined where nobody registered one, so that asking costs one comparison. */
@@ -57,11 +58,10 @@ export class HookRunner {
   }
 
   /** The first decisive answer; undefined when all abstained. */
-  authenticate (request: AuthenticateRequest, from = 0): MaybePromise<AuthenticateResult> {
-    const chain = this.chains.authenticate ?? []
+  authenticate (request: AuthenticateRequest, chain: readonly Hook<'authenticate'>[] = this.chains.authenticate ?? [], from = 0): MaybePromise<AuthenticateResult> {
     for (let i = from; i < chain.length; i++) {
       const answer = this.#ask('authenticate', chain[i] as Hook<'authenticate'>, request)
-      if (answer instanceof Promise) return answer.then(late => decisive(late) ?? this.authenticate(request, i + 1))
+      if (answer instanceof Promise) return answer.then(late => decisive(late) ?? this.authenticate(request, chain, i + 1))
       const result = decisive(answer)
       if (result !== undefined) return result
     }
@@ -69,12 +69,11 @@ export class HookRunner {
   }
 
   /** Success when every hook allows, else the first refusal. */
-  authorize<K extends 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, from = 0): MaybePromise<ReasonCode> {
-    const chain = this.chains[name] ?? []
+  authorize<K extends 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0): MaybePromise<ReasonCode> {
     for (let i = from; i < chain.length; i++) {
       const answer = this.#ask(name, chain[i] as Hook<K>, request)
       if (answer instanceof Promise) {
-        return answer.then(late => verdict(late) === ReasonCode.success ? this.authorize(name, request, i + 1) : verdict(late))
+        return answer.then(late => verdict(late) === ReasonCode.success ? this.authorize(name, request, chain, i + 1) : verdict(late))
       }
       const result = verdict(answer)
       if (result !== ReasonCode.success) return result
@@ -101,13 +100,13 @@ export class HookRunner {
    * @throws MqttError when a hook fails
    */
   patch<K extends 'onConnect' | 'onPublish' | 'onSubscribe', V> (
-    name: K, value: V, ask: (value: V) => Request<K>, apply: (value: V, patch: NonNullable<Answer<K>>) => V, from = 0,
+    name: K, value: V, ask: (value: V) => Request<K>, apply: (value: V, patch: NonNullable<Answer<K>>) => V,
+    chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0,
   ): MaybePromise<V> {
-    const chain = this.chains[name] ?? []
     for (let i = from, current = value; ; i++) {
       if (i >= chain.length) return current
       const answer = this.#ask(name, chain[i] as Hook<K>, ask(current))
-      if (answer instanceof Promise) return answer.then(late => this.patch(name, patched(current, late, apply), ask, apply, i + 1))
+      if (answer instanceof Promise) return answer.then(late => this.patch(name, patched(current, late, apply), ask, apply, chain, i + 1))
       current = patched(current, answer, apply)
     }
   }

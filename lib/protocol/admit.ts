@@ -46,6 +46,8 @@ function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch, ref
   countConnected(client)
   const properties = { ...connackProperties(client, packet, patch, keepAlive, expiry), ...extra }
   sink.send({ type: PacketType.connack, sessionPresent: isPresent, reasonCode: ReasonCode.success, properties })
+  if (!isConnected(client)) return
+  session.connect(sink)
   services.hooks.notify('connected', { client, sessionPresent: isPresent })
   if (isConnected(client)) session.attach(sink, Math.min(packet.properties?.receiveMaximum ?? Infinity, services.limits.maximumInFlight))
 }

@@ -1,7 +1,8 @@
 import { ErrorCode } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Allow, AuthenticateRequest, AuthenticateResult, Deny } from '../contract/hooks.ts'
-import type { ConnectPacket } from '../packet/packets.ts'
+import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
+import { PacketType, type ConnectPacket } from '../packet/packets.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
 
@@ -33,7 +34,12 @@ function toAllow (result: AuthenticateResult, packet: ConnectPacket): Allow {
 /** The error for a refusal; without a Reason Code of its own it says what was wrong: the credentials, or that there were none. */
 export function refusal (deny: Deny, { username, password }: Pick<ConnectPacket, 'username' | 'password'>): ConnectRefused {
   const hasCredentials = username !== undefined || password !== undefined
-  const reasonCode = deny.reasonCode ?? (hasCredentials ? ReasonCode.badUserNameOrPassword : ReasonCode.notAuthorized)
+  const byDefault = hasCredentials ? ReasonCode.badUserNameOrPassword : ReasonCode.notAuthorized
+  const reasonCode = isConnackError(deny.reasonCode) ? deny.reasonCode : byDefault // a refusal must not read Success
   const serverReference = deny.serverReference === undefined ? {} : { serverReference: deny.serverReference }
   return new ConnectRefused(ErrorCode.notAuthenticated, reasonCode, deny.reasonString ?? 'the Client was not let in', serverReference)
+}
+
+function isConnackError (reasonCode: ReasonCode | undefined): reasonCode is ReasonCode {
+  return reasonCode !== undefined && reasonCode >= ReasonCode.unspecifiedError && isReasonCodeOf(PacketType.connack, reasonCode)
 }

@@ -19,10 +19,11 @@ function refuse ({ services, connection }: Client, error: MqttError | undefined)
 
 function leave (client: Client, error: MqttError | undefined): void {
   const { services, ownSession: session } = client
+  const wasTold = session.isConnected // not where the Client could not even be sent its CONNACK
   services.metrics.clientsConnected--
   // A broker that shuts down takes nobody's Will: its Clients are not gone, it is.
   services.sessions.release(session, client.isWillPublished && !services.isClosing)
   services.router.redispatchShared(session)
   const reasonCode = error?.reasonCode ?? client.disconnectReasonCode ?? ReasonCode.unspecifiedError
-  services.hooks.notify('disconnected', { client, reasonCode, error })
+  if (wasTold) services.hooks.notify('disconnected', { client, reasonCode, error })
 }

@@ -39,5 +39,9 @@ function dispatchConnecting (client: Client, packet: Packet): Promise<void> | un
   if (client.phase === 'closed') return undefined
   if (packet.type === PacketType.connect && client.authentication === undefined) return handleConnect(client, packet)
   if (packet.type === PacketType.auth && client.authentication !== undefined) return handleAuth(client, packet)
+  if (packet.type === PacketType.disconnect && client.authentication !== undefined) { // [MQTT-3.1.2-30] allows it
+    client.sink.close()
+    return undefined
+  }
   throw protocolError('the first packet must be CONNECT [MQTT-3.1.0-1]')
 }

@@ -1,8 +1,12 @@
 import { MqttError } from '../base/errors.ts'
 import { ErrorCode } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
+import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../packet/packets.ts'
 import type { Client } from './client.ts'
+
+/** Characters of a Reason String. */
+const longestReason = 1000
 
 /** An error with what only a refused CONNECT is told (section 3.2.2.3). */
 export class ConnectRefused extends MqttError {
@@ -34,13 +38,21 @@ export function answerTo (client: Client, error: MqttError, version: ProtocolVer
 function disconnect (client: Client, error: MqttError): Packet {
   const { serverReference } = client.services
   const isMoving = error.code === ErrorCode.serverShuttingDown && serverReference !== undefined
-  const properties = { reasonString: error.message, ...(isMoving ? { serverReference } : {}) }
-  return { type: PacketType.disconnect, reasonCode: error.reasonCode, properties }
+  const properties = { ...explanation(error), ...(isMoving ? { serverReference } : {}) }
+  const reasonCode = isReasonCodeOf(PacketType.disconnect, error.reasonCode) ? error.reasonCode : ReasonCode.unspecifiedError // [MQTT-3.14.2-1]
+  return { type: PacketType.disconnect, reasonCode, properties }
 }
 
 function connack (error: MqttError): Packet {
   const own = error instanceof ConnectRefused ? error.properties : {}
-  return { type: PacketType.connack, sessionPresent: false, reasonCode: error.reasonCode, properties: { reasonString: error.message, ...own } }
+  const isClosing = error.code === ErrorCode.serverShuttingDown // which CONNACK has no code of its own for
+  const reasonCode = isReasonCodeOf(PacketType.connack, error.reasonCode) ? error.reasonCode : isClosing ? ReasonCode.serverUnavailable : ReasonCode.unspecifiedError
+  return { type: PacketType.connack, sessionPresent: false, reasonCode, properties: { ...explanation(error), ...own } }
+}
+
+/** What broke inside a hook is for the log alone; and a string on the wire has a limit, whoever wrote it. */
+function explanation (error: MqttError): Properties {
+  return error.code === ErrorCode.hookFailed ? {} : { reasonString: error.message.slice(0, longestReason) }
 }
 
 /** A CONNECT that breaks the rules of 3.x is closed without a word [MQTT-3.1.4-1 in 3.1.1]; only a refusal is told. */

@@ -57,15 +57,38 @@ function route (services: BrokerServices, message: Message, origin: Origin): Rea
   return count === 0 ? ReasonCode.noMatchingSubscribers : ReasonCode.success
 }
 
+/** @throws MqttError for a patch that makes no message: found here, it cannot harm those who would get it */
 function applyPatch (services: BrokerServices, message: Message, patch: MessagePatch): Message {
-  const { topicName, ...fields } = patch
-  const expiry = patch.properties?.messageExpiryInterval
-  return message.with({
-    ...fields,
-    ...(topicName === undefined ? {} : { topic: checkedTopic(services, services.topics.named(topicName)) }),
-    ...(expiry === undefined ? {} : { expiresAt: expiresAt(services, expiry) }),
-  })
+  try {
+    return patched(services, message, patch)
+  } catch (cause) {
+    if (cause instanceof MqttError && cause.code === ErrorCode.topicNameInvalid) throw cause
+    const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, 'the hook onPublish returned a patch that makes no message', { cause })
+    services.logger.error({ err: error, topicName: message.topicName }, error.message)
+    throw error
+  }
 }
+
+function patched (services: BrokerServices, message: Message, patch: MessagePatch): Message {
+  const { payload = message.payload, qos = message.qos, retain = message.retain, properties = message.properties } = patch
+  if (!Buffer.isBuffer(payload)) throw new TypeError('payload must be a Buffer')
+  if (!qosValues.has(qos)) throw new TypeError('qos must be 0, 1 or 2')
+  const topic = patch.topicName === undefined ? message.topic : checkedTopic(services, services.topics.named(patch.topicName))
+  const expiry = patch.properties?.messageExpiryInterval
+  const changed = message.with({ topic, payload, qos, retain, properties, expiresAt: expiry === undefined ? message.expiresAt : expiresAt(services, expiry) })
+  checkMessageProperties(changed)
+  return changed
+}
+
+/** @throws MqttError, or TypeError, for properties that cannot be encoded, which would come to light at the first subscriber only */
+export function checkMessageProperties ({ properties, encodedProperties }: Message): void {
+  const expiry = properties?.messageExpiryInterval
+  if (expiry !== undefined && !(Number.isInteger(expiry) && expiry >= 0 && expiry <= 0xffffffff)) throw new TypeError('messageExpiryInterval must be seconds, 0 to 0xFFFFFFFF')
+  if (encodedProperties.length > longestProperties) throw new TypeError(`properties must not take more than ${longestProperties} bytes`)
+}
+
+const qosValues: ReadonlySet<unknown> = new Set(Object.values(QoS))
+const longestProperties = 1024 * 1024
 
 function refusalOf (error: unknown): ReasonCode {
   if (error instanceof MqttError) return error.reasonCode
@@ -78,10 +101,15 @@ function refusalOf (error: unknown): ReasonCode {
  */
 export function checkedTopic (services: BrokerServices, topic: Topic): Topic {
   if (topic.isChecked) return topic
-  const fault = topicNameFault(topic.name, services.limits)
-  if (fault !== undefined) throw topicNameInvalid(`the Topic Name ${fault}`)
+  checkTopicName(services, topic.name)
   topic.isChecked = true
   return topic
+}
+
+/** The same for a name that does not come off the wire, so that nothing has looked at its characters yet. */
+export function checkTopicName ({ limits }: BrokerServices, topicName: string): void {
+  const fault = topicNameFault(topicName, limits)
+  if (fault !== undefined) throw topicNameInvalid(`the Topic Name ${fault}`)
 }
 
 /** When a message with that Message Expiry Interval, in seconds, ends; Infinity for none. */

@@ -2,6 +2,7 @@ import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { isUtf8 } from '../base/utf8.ts'
 import { Message } from '../contract/message.ts'
+import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/packets.ts'
 import { emptyTopic, type Topic } from '../topic/topic.ts'
 import type { Client } from './client.ts'
@@ -97,7 +98,8 @@ function refuse (client: Client, packet: PublishPacket, reasonCode: ReasonCode):
   if (client.protocolVersion < 5) refuseSilently(client, packet, reasonCode)
   else if (packet.qos !== QoS.atMostOnce) {
     const type = packet.qos === QoS.atLeastOnce ? PacketType.puback : PacketType.pubrec
-    client.sink.send({ type, packetIdentifier: packet.packetIdentifier, reasonCode, properties: client.reason('the message was refused') })
+    const told = isReasonCodeOf(type, reasonCode) ? reasonCode : ReasonCode.notAuthorized // [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+    client.sink.send({ type, packetIdentifier: packet.packetIdentifier, reasonCode: told, properties: client.reason('the message was refused') })
   }
 }
 

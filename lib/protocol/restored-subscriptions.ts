@@ -14,9 +14,11 @@ export async function authorizeRestored (client: Client): Promise<string[]> {
   const verdicts = new Map<string, boolean>()
   for (;;) { // until nothing new has come while we waited: the Session may still be in use by another connection
     const subscriptions = sessions.get(client.clientIdentifier)?.subscriptions ?? new Map<string, SubscriptionOptions>()
-    const next = [...subscriptions].find(([topicFilter]) => !verdicts.has(topicFilter))
-    if (next === undefined) return [...verdicts].filter(([, isAllowed]) => !isAllowed).map(([topicFilter]) => topicFilter)
-    verdicts.set(next[0], await isStillAllowed(client.services, client, ...next))
+    const unasked = [...subscriptions].filter(([topicFilter]) => !verdicts.has(topicFilter))
+    if (unasked.length === 0) return [...verdicts].filter(([, isAllowed]) => !isAllowed).map(([topicFilter]) => topicFilter)
+    for (const [topicFilter, options] of unasked) {
+      verdicts.set(topicFilter, await isStillAllowed(client.services, client, topicFilter, options))
+    }
   }
 }
 

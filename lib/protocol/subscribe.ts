@@ -2,6 +2,7 @@ import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { MaybePromise } from '../contract/hooks.ts'
 import type { Subscription, SubscriptionOptions } from '../contract/subscription.ts'
+import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../packet/packets.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Client } from './client.ts'
@@ -104,6 +105,7 @@ function subscribe (client: Client, { packetIdentifier }: SubscribePacket, decis
 function make (client: Client, grant: Grant): ReasonCode {
   const { router, limits, hooks } = client.services
   const session = client.ownSession
+  if (client.phase !== 'connected') return ReasonCode.unspecifiedError // an observer of the filter before ended the connection
   if (session.subscriptions.size >= limits.maximumSubscriptions && !session.subscriptions.has(grant.topicFilter)) return ReasonCode.quotaExceeded
   grant.isNew = router.subscribe(session, grant.parsed, grant.topicFilter, grant)
   if (hooks.chains.subscribed !== undefined) hooks.notify('subscribed', { client, subscription: grant })
@@ -111,6 +113,7 @@ function make (client: Client, grant: Grant): ReasonCode {
 }
 
 /** MQTT 3.1 cannot refuse a subscription: it is acknowledged, and nothing comes. */
-function answerable (client: Client, reasonCode: ReasonCode): ReasonCode {
+function answerable (client: Client, decided: ReasonCode): ReasonCode {
+  const reasonCode = isReasonCodeOf(PacketType.suback, decided) ? decided : ReasonCode.notAuthorized // [MQTT-3.9.3-2]
   return client.protocolVersion === 3 && reasonCode >= ReasonCode.unspecifiedError ? ReasonCode.success : reasonCode
 }

@@ -40,6 +40,11 @@ export function willOf (client: Client, { will }: ConnectPacket): Will | undefin
 /** Publishes a Will Message that is due, if its Client may still do so. */
 export function publishWill (services: BrokerServices, session: Session, will: Will): void {
   const message = will.message.with({ expiresAt: expiresAt(services, will.messageExpiryInterval) })
-  const result = publishMessage(services, message, { client: session.client, session, isWill: true })
-  if (result instanceof Promise) result.catch((error: unknown) => { services.logger.error({ err: error }, 'a Will Message could not be published') })
+  const failed = (error: unknown): void => { services.logger.error({ err: error, topicName: message.topicName }, 'a Will Message could not be published') }
+  try {
+    const result = publishMessage(services, message, { client: session.client, session, isWill: true })
+    if (result instanceof Promise) result.catch(failed)
+  } catch (error) {
+    failed(error) // there is no connection any more that it could end
+  }
 }

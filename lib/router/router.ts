@@ -8,6 +8,7 @@ import type { DropTarget } from '../session/session-services.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Topic } from '../topic/topic.ts'
 import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
+import { PlanCache } from './plan-cache.ts'
 import { RetainedMessages } from './retained-messages.ts'
 import { SharedOptions } from './shared-options.ts'
 import { SharedSubscription, type DeliveryGate, type SharedSubscriptionStrategy } from './shared-subscription.ts'
@@ -29,6 +30,7 @@ export class Router {
   readonly #shares = new Map<string, SharedSubscription>()
   readonly #services: RouterServices
   readonly #options = new SharedOptions()
+  readonly #plans = new PlanCache()
   #subscriptionCount = 0
 
   constructor (services: RouterServices) {
@@ -82,13 +84,16 @@ export class Router {
 
   /** The Session has ended: nothing may lead to it any more. */
   removeSession (session: Session): void {
-    this.redispatchShared(session)
+    this.redispatchShared(session, true)
     for (const topicFilter of [...session.subscriptions.keys()]) this.unsubscribe(session, topicFilter)
   }
 
-  /** The Session has no connection: other members take what it got through Shared Subscriptions (section 4.8.2). */
-  redispatchShared (session: Session): void {
-    for (const delivery of session.outbox.extractShared()) {
+  /**
+   * The Session has no connection, or has ended: other members take what it got through Shared Subscriptions (section 4.8.2).
+   * Members that are away take it only from one that has ended.
+   */
+  redispatchShared (session: Session, isEnded = false): void {
+    for (const delivery of session.outbox.extractShared(isEnded)) {
       if (delivery.share?.redispatch(delivery.message, session) !== true) session.outbox.restore(delivery)
     }
   }
@@ -107,7 +112,7 @@ export class Router {
     const known = topic.plan
     if (known instanceof DeliveryPlan && known.isCurrent(this.#tree, topic.name)) return known
     const plan = new DeliveryPlan(this.#tree, topic.name)
-    topic.plan = plan
+    this.#plans.set(topic, plan)
     return plan
   }
 

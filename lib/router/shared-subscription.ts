@@ -53,11 +53,12 @@ export class SharedSubscription implements Share {
   }
 
   redispatch (message: Message, session: object): boolean {
-    return this.#give(message, this.#choose(message, session, false))
+    return this.#give(message, this.#choose(message, session, false) ?? this.#choose(message, session, true))
   }
 
-  hasOther (session: object): boolean {
-    return this.#members.some(member => member.session !== session && member.session.isConnected)
+  canRedispatch (message: Message, session: object, isOfflineToo: boolean): boolean {
+    const gate = this.#gate()
+    return this.#members.some(member => member.session !== session && isEligible(member, message, isOfflineToo) && gate?.(member.session, message) !== false)
   }
 
   #give (message: Message, member: Member | undefined): boolean {

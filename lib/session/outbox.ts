@@ -144,8 +144,8 @@ export class Outbox {
    * Takes out what another member of its Shared Subscription can have: what was not sent, and unacknowledged QoS 1.
    * A QoS 2 message that was sent stays with this Session [MQTT-4.8.2-4].
    */
-  extractShared (): Delivery[] {
-    const canMove = ({ share }: Delivery): boolean => share?.hasOther(this.#target) === true
+  extractShared (isOfflineToo: boolean): Delivery[] {
+    const canMove = ({ share, message }: Delivery): boolean => share?.canRedispatch(message, this.#target, isOfflineToo) === true
     const sent = this.#inFlight.inOrder().filter(delivery => delivery.qos === QoS.atLeastOnce && canMove(delivery))
     for (const delivery of sent) this.#inFlight.delete(delivery)
     return [...sent, ...this.extract(canMove)]

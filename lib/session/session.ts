@@ -62,7 +62,10 @@ export class Session {
     if (this.#subscriptions?.size === 0) this.#subscriptions = undefined
   }
 
-  /** A connection has come; CONNACK must have been sent, since what waits follows at once [MQTT-3.1.4-5]. */
+  /** A connection has come and can be ended; nothing is sent to it before `attach`. */
+  connect (sink: PacketSink): void { this.#sink = sink }
+
+  /** CONNACK must have been sent, since what waits follows at once [MQTT-3.1.4-5]. */
   attach (sink: PacketSink, receiveMaximum: number): void {
     this.#sink = sink
     this.outbox.attach(sink, receiveMaximum)

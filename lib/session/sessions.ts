@@ -13,7 +13,8 @@ export interface SessionEvents {
 /** All Sessions by Client Identifier, and when those without a connection fall due. */
 export class Sessions {
   readonly #sessions = new Map<string, Session>()
-  readonly #deadlines = new Deadlines<Session>()
+  /** Client Identifiers, not Sessions: one that has ended must not live on until its time has come. */
+  #deadlines: Deadlines<string> = new Deadlines<string>()
   readonly #services: SessionServices
   readonly #events: SessionEvents
 
@@ -23,6 +24,9 @@ export class Sessions {
   }
 
   get size (): number { return this.#sessions.size }
+
+  /** Entries in the list of deadlines, some of which may be out of date. */
+  get scheduledCount (): number { return this.#deadlines.length }
 
   get (clientIdentifier: string): Session | undefined { return this.#sessions.get(clientIdentifier) }
 
@@ -63,9 +67,11 @@ export class Sessions {
   /** Looks after everything that is due. */
   sweep (): void {
     const now = this.#services.clock.now()
-    for (let session = this.#deadlines.take(now); session !== undefined; session = this.#deadlines.take(now)) {
+    for (let name = this.#deadlines.take(now); name !== undefined; name = this.#deadlines.take(now)) {
+      const session = this.#sessions.get(name)
+      if (session === undefined || session.scheduledAt > now) continue // of an earlier Session, or from before it was put off
       session.scheduledAt = Infinity
-      if (this.#sessions.get(session.clientIdentifier) === session) this.#settle(session, now)
+      this.#settle(session, now)
     }
   }
 
@@ -92,6 +98,15 @@ export class Sessions {
     const at = Math.min(session.willDueAt, session.expiresAt)
     if (at >= session.scheduledAt) return
     session.scheduledAt = at
-    this.#deadlines.add(at, session)
+    this.#deadlines.add(at, session.clientIdentifier)
+    if (this.#deadlines.length > 2 * this.#sessions.size + 1024) this.#forgetOldDeadlines()
+  }
+
+  /** Keeps the list as long as there are Sessions, at the price of O(1) for each entry. */
+  #forgetOldDeadlines (): void {
+    this.#deadlines = new Deadlines<string>()
+    for (const { scheduledAt, clientIdentifier } of this) {
+      if (scheduledAt !== Infinity) this.#deadlines.add(scheduledAt, clientIdentifier)
+    }
   }
 }

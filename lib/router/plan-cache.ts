@@ -1,0 +1,32 @@
+import type { Topic } from '../topic/topic.ts'
+import { Fifo } from '../base/fifo.ts'
+import { DeliveryPlan } from './delivery-plan.ts'
+
+const maximumTopics = 8192
+/** Of all plans together, some 150 bytes each. */
+const maximumRecipients = 262_144
+
+/**
+ * Which topics have a plan, so that the oldest can be taken away: retained and waiting messages keep their topics, and many
+ * subscribers with wildcards are in the plan of every topic.
+ */
+export class PlanCache {
+  readonly #topics = new Fifo<Topic>()
+  #recipients = 0
+
+  /** Puts a plan on its topic, in the place of the one before it. */
+  set (topic: Topic, plan: DeliveryPlan): void {
+    if (topic.plan instanceof DeliveryPlan) this.#recipients -= topic.plan.recipients.length
+    else this.#topics.push(topic)
+    this.#recipients += plan.recipients.length
+    topic.plan = plan
+    while (this.#topics.length > maximumTopics || (this.#recipients > maximumRecipients && this.#topics.length > 1)) this.#forgetOldest()
+  }
+
+  #forgetOldest (): void {
+    const topic = this.#topics.shift()
+    if (!(topic?.plan instanceof DeliveryPlan)) return
+    this.#recipients -= topic.plan.recipients.length
+    topic.plan = undefined
+  }
+}
