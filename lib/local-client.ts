@@ -51,6 +51,7 @@ export class LocalClient {
       expiresAt: expiresAt(this.#services, properties?.messageExpiryInterval),
     })
     if (properties !== undefined) checkProperties(message)
+    if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
     const reasonCode = await publishMessage(this.#services, message, { client: undefined, session: undefined, isWill: false })
     if (reasonCode >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, reasonCode, 'onPublish refused the message')
   }

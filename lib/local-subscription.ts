@@ -19,8 +19,9 @@ interface Waiting { readonly message: Message, readonly qos: QoS, readonly packe
 
 /**
  * A subscription of the host itself: the same Session and the same rules as for any Client, with a loop in the place of a
- * socket (it is a `PacketSink`, but does not say so: published types leave that out). Going on to the next message acknowledges the one before. It ends with `unsubscribe()`, `break`, its signal or the broker.
+ * socket. Going on to the next message acknowledges the one before. It ends with `unsubscribe()`, `break`, its signal or the broker.
  */
+// It is a PacketSink, too; to say so would put what is internal into the published types.
 export class LocalSubscription implements AsyncIterableIterator<Message> {
   readonly topicFilter: string
   readonly #session: Session

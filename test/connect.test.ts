@@ -1,6 +1,6 @@
 import { duplexPair } from 'node:stream'
 import t from 'tap'
-import { defaultLimits, ReasonCode } from '../lib/index.ts'
+import { ReasonCode } from '../lib/index.ts'
 import type { Drop, Hooks, MqttError } from '../lib/index.ts'
 import { encode } from '../lib/packet/encoder.ts'
 import { PacketType, type ConnectPacket, type Packet } from '../lib/packet/packets.ts'
@@ -376,23 +376,10 @@ t.test('CONNECT has a limit of its own', async t => {
   client.publish('a', 'x'.repeat(500)).send(ping)
   t.match(await client.take(), isPong, 'it ends with CONNECT')
 })
-forEachVersion(t, 'packets may be cut anywhere, or come together [MQTT-4.2-1]', async (t, protocolVersion) => {
-  const { broker } = await startBroker(t)
-  const client = new PacketClient(broker, protocolVersion)
-  const subscribe: Packet = { type: PacketType.subscribe, packetIdentifier: 1, properties: undefined, subscriptions: [{ topicFilter: 'a', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 }] }
-  for (const byte of Buffer.concat([connectPacket({ protocolVersion }), subscribe].map(packet => encode(packet, protocolVersion)))) {
-    client.stream.write(Buffer.from([byte]))
-    await settled()
-  }
-  client.publish('a', '1').publish('a', '2').send(ping, ping)
-  t.match(await client.take(), [
-    { type: PacketType.connack }, { type: PacketType.suback }, { type: PacketType.publish }, { type: PacketType.publish }, ...isPong, ...isPong,
-  ])
-})
-
 t.test('a broker that shuts down tells 5.0 Clients with 0x8B, and takes nobody in [MQTT-3.14.2-2]', async t => {
-  const test = await startBroker(t, { serverReference: 'elsewhere:1883', closeTimeoutMs: 1_000 })
-  const [five] = await connect(test)
+  const published: string[] = []
+  const test = await startBroker(t, { serverReference: 'elsewhere:1883', closeTimeoutMs: 1_000, hooks: { published: ({ message }) => { published.push(message.topicName) } } })
+  const [five] = await connect(test, { will: will() })
   const [three] = await connect(test, { protocolVersion: 4, clientIdentifier: 'three' })
   const early = new PacketClient(test.broker, 5)
   const closing = test.broker.close()
@@ -403,13 +390,8 @@ t.test('a broker that shuts down tells 5.0 Clients with 0x8B, and takes nobody i
   t.strictSame([five.isEnded, three.isEnded, early.isEnded], [true, true, true])
   await test.clock.advance(1_000)
   await closing
+  t.strictSame(published, [], 'no Will Message: the broker has gone, not its Clients')
   const [, theirs] = duplexPair()
   test.broker.handle(theirs)
   t.equal(theirs.destroyed, true)
-})
-
-t.test('the defaults that CONNACK tells are those of the documentation', async t => {
-  const [, { properties }] = await connect(await startBroker(t))
-  const { receiveMaximum, maximumPacketSize, topicAliasMaximum } = defaultLimits
-  t.strictSame(properties, { receiveMaximum, maximumPacketSize, topicAliasMaximum })
 })

@@ -6,8 +6,11 @@ import mqtt, { type IClientOptions } from 'mqtt'
 import { testCertificate, testKey } from './support/certificates.ts'
 import { clientCertificate, clientKey } from './support/client-certificate.ts'
 import { connected, dial, type RealClient } from './support/network.ts'
+import { blocks } from './support/pages.ts'
 import { root, Workshop, type Program } from './support/program.ts'
 import { trusting } from './support/transports.ts'
+
+t.setTimeout(120_000) // each is a process of its own, which takes its time on a busy machine
 
 const tested = new Set<string>()
 const workshop = new Workshop(t)
@@ -92,6 +95,12 @@ t.test('tls.ts: client certificates in the place of passwords', async t => {
   const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
   await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
   await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
+})
+
+t.test('blocks of the pages that are marked "run" run to their end', async t => {
+  const marked = blocks.filter(({ isRun }) => isRun)
+  t.ok(marked.length >= 4)
+  for (const { place, code } of marked) t.strictSame(await workshop.run(t, code).exit, [0, null], place)
 })
 
 t.test('every example was run', t => {

@@ -287,14 +287,17 @@ limit({ publishRate: 5 }, 'who sends faster is read more slowly, in order, and n
 })
 
 t.test('a Client that the broker itself holds back is not called silent [MQTT-3.1.2-22]', async t => {
-  const test = await startObserved(t, { limits: { publishRate: 1, maximumPendingBytes: 100 } })
-  const [client] = await connect(test, { keepAlive: 1 })
   const packet: PublishPacket = { type: PacketType.publish, dup: false, qos: 0, retain: false, topic: new Topic('a'), packetIdentifier: 0, properties: undefined, payload: Buffer.alloc(20) }
   const many = new Array<PublishPacket>(20).fill(packet)
-  client.send(...many).send(...many).send(...many)
-  await test.clock.advance(15_000)
-  t.equal(client.isEnded, false)
-  t.strictSame(test.events, [])
+  const byHook = await startObserved(t, { limits: { maximumPendingBytes: 100 }, hooks: { authorizePublish: () => new Promise(resolve => { byHook.clock.after(4000, () => { resolve(true) }) }) } })
+  const byRate = await startObserved(t, { limits: { maximumPendingBytes: 100, publishRate: 1 } })
+  for (const test of [byHook, byRate]) {
+    const [client] = await connect(test, { keepAlive: 1 })
+    client.send(...many).send(...many).send(...many)
+    await test.clock.advance(15_000)
+    t.equal(client.isEnded, false)
+    t.strictSame(test.events, [])
+  }
 })
 
 limit({ maximumKeepAlive: 10 }, 'a longer Keep Alive, or none, is told and kept to; 3.1.1 Clients cannot be told', async (t, test) => {

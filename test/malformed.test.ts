@@ -72,10 +72,10 @@ t.test('every malformed CONNECT gets its Reason Code in CONNACK, or a plain clos
   const { test, stillWell } = await withBystander(t)
   for (const { name, version, bytes, code, reasonCode } of badCases) {
     if (version !== undefined) continue
-    const isFive = bytes.includes('\0\x04MQTT\x05', 0, 'latin1')
-    const isAnswered = isFive || (code === ErrorCode.unsupportedProtocolVersion && bytes.includes('MQTT'))
-    if (isAnswered) await refuses(t, test, 5, bytes, reasonCode, name)
-    else if (code !== ErrorCode.unsupportedProtocolVersion) await refuses(t, test, 4, bytes, undefined, name)
+    const level = bytes.includes('\0\x04MQTT', 0, 'latin1') ? bytes[8] ?? 0 : 0
+    const isUnsupported = code === ErrorCode.unsupportedProtocolVersion
+    if (level >= 5) await refuses(t, test, 5, bytes, reasonCode, name)
+    else await refuses(t, test, 4, bytes, isUnsupported && level > 0 ? reasonCode : undefined, name)
   }
   await stillWell()
 })
@@ -262,6 +262,20 @@ t.test('any byte of any packet may be wrong, and any bytes may come: the broker 
     await client.vanish()
   }), { numRuns: 500 })
   await stillWell()
+})
+
+forEachVersion(t, 'packets may be cut anywhere, or come together [MQTT-4.2-1]', async (t, protocolVersion) => {
+  const { broker } = await startBroker(t)
+  const client = new PacketClient(broker, protocolVersion)
+  const bytes = frame('10', head(protocolVersion, '02'), text('c')) + frame('82', '0001', empty(protocolVersion), text('a'), '00')
+  for (const byte of Buffer.from(bytes.replaceAll(' ', ''), 'hex')) {
+    client.stream.write(Buffer.from([byte]))
+    await settled()
+  }
+  client.publish('a', '1').publish('a', '2').send({ type: PacketType.pingreq }, { type: PacketType.pingreq })
+  t.match(await client.take(), [
+    { type: PacketType.connack }, { type: PacketType.suback }, { type: PacketType.publish }, { type: PacketType.publish }, { type: PacketType.pingresp }, { type: PacketType.pingresp },
+  ])
 })
 
 // --- MQTT 3.1

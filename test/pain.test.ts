@@ -57,7 +57,7 @@ t.test('PAIN 1: every acknowledged QoS 1 message reaches every live subscriber, 
     const of = (publisher: number): string[] => plan.flatMap((step, i) => step.publisher === publisher ? [`${publisher} ${i}`] : [])
     t.equal(acknowledged.length, plan.length)
     for (const id of [0, 1, 2]) t.strictSame(subscriber.payloads.filter(payload => payload.startsWith(`${id}`)), of(id), 'all, once, in order')
-  }), { numRuns: 12 })
+  }), { numRuns: 8 })
 })
 
 forEachVersion(t, 'PAIN 2: PUBACK and PUBREC come after the message was taken and routed, never before', async (t, protocolVersion) => {
@@ -93,7 +93,7 @@ t.test('PAIN 5: all offline messages come back, however many, and live ones behi
   const first = await connectEager(test, 'away')
   await first.client.subscribe('a', { qos: 1 })
   await first.client.vanish()
-  for (let i = 0; i < 5000; i++) await test.broker.publish('a', `${i}`, { qos: 1 })
+  for (let i = 0; i < 2000; i++) await test.broker.publish('a', `${i}`, { qos: 1 })
   const client = new PacketClient(test.broker, 5)
   client.send(connectPacket({ clientIdentifier: 'away', ...persistent, properties: { sessionExpiryInterval: 3600, receiveMaximum: 10 } }))
   await test.broker.publish('a', 'live', { qos: 1 })
@@ -103,7 +103,7 @@ t.test('PAIN 5: all offline messages come back, however many, and live ones behi
     payloads.push(...batch.map(({ payload }) => payload.toString()))
     client.send(...batch.map(({ packetIdentifier }) => acknowledgement(PacketType.puback, packetIdentifier)))
   }
-  t.strictSame(payloads, [...Array.from({ length: 5000 }, (_, i) => `${i}`), 'live'])
+  t.strictSame(payloads, [...Array.from({ length: 2000 }, (_, i) => `${i}`), 'live'])
 })
 
 forEachVersion(t, 'PAIN 6: QoS 2 with RETAIN on a Session that is kept goes its whole way, both ways, once', async (t, protocolVersion) => {
@@ -298,8 +298,7 @@ t.test('PAIN 19: a Client that is gone is no longer held, not even until its Ses
     await settled()
   }
   const held = clients.filter(client => client.deref() !== undefined).length
-  console.error('HELD', held)
-  t.ok(held < 100, `${held} of 200 are held; one Session is left`)
+  t.ok(held < 5, `${held} of 200 are held; one Session is left`)
 })
 
 t.test('PAIN 20: a packet that is too large is refused at its fixed header: nothing of it is buffered', async t => {

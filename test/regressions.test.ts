@@ -363,3 +363,56 @@ t.test('a shutdown is told in a CONNACK that is still due as Server unavailable 
   void broker.close()
   t.match(await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.serverUnavailable }])
 })
+
+t.test('what is sent while a write is under way is not lost: a stream in memory may answer within it', async t => {
+  const test = await startBroker(t)
+  const client = new PacketClient(test.broker, 5)
+  let connected = false
+  client.stream.on('data', () => {
+    if (!connected) client.write('c000').write('c000')
+    connected = true
+  })
+  client.send(connectPacket())
+  t.match(await client.take(), [{ type: PacketType.connack }, { type: PacketType.pingresp }, { type: PacketType.pingresp }])
+})
+
+t.test('what is in flight does not keep the chunk alive that it came in', t => {
+  const session = new Session('a', sessionServices())
+  const sink = { isCongested: false, hasRoom: true, publish: () => true, acknowledge: () => undefined, send: () => undefined, disconnect: () => undefined }
+  session.attach(sink, 10)
+  const message = new Message({ topic: new Topic('a'), payload: Buffer.alloc(65_536).subarray(0, 10), qos: 1, retain: false, properties: undefined, expiresAt: Infinity, publisher: undefined })
+  session.deliver(message, { qos: 1, retain: false, subscriptionIdentifiers: [] }, undefined)
+  session.outbox.keepInFlight()
+  t.ok(message.payload.buffer.byteLength < 65_536)
+  t.end()
+})
+
+t.test('a Client that takes a little of what waits for it is slow, not stuck', async t => {
+  const { broker, clock } = await startBroker(t, { limits: { maximumOutboxBytes: 4_000_000, slowConsumerTimeoutMs: 5_000 } })
+  const stream = new SlowStream()
+  broker.handle(stream)
+  stream.push(encode(connectPacket(), 5))
+  stream.push(encode(subscribePacket('#'), 5))
+  await settled()
+  stream.letGo()
+  for (let second = 0; second < 20; second++) {
+    for (let i = 0; i < 60; i++) await broker.publish('x', Buffer.alloc(100_000))
+    await clock.advance(1000)
+    if (second % 4 === 0) stream.letGo() // one write, and not all that waits
+  }
+  t.equal([...broker.clients()].length, 1)
+  await clock.advance(10_000)
+  t.equal([...broker.clients()].length, 0, 'and stuck when it takes nothing')
+})
+
+t.test('a Client that was let in late has its whole Keep Alive from then on', async t => {
+  const { broker, clock } = await startBroker(t, { hooks: { authenticate: () => new Promise<boolean>(resolve => { late = resolve }) } })
+  let late: (value: boolean) => void = () => undefined
+  const client = new PacketClient(broker, 5)
+  client.send(connectPacket({ keepAlive: 1 }))
+  await clock.advance(4_000)
+  late(true)
+  await clock.advance(1_000)
+  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.success }])
+  t.equal(client.isEnded, false)
+})

@@ -191,12 +191,10 @@ t.test('of two CONNECTs with one Client Identifier that wait for the host the la
 
 // --- Will Messages
 
-interface Watched { readonly test: TestBroker, readonly watcher: PacketClient }
-
-async function watched (t: Test, topicFilter = 'will'): Promise<Watched> {
+async function watched (t: Test): Promise<{ test: TestBroker, watcher: PacketClient }> {
   const test = await startBroker(t)
   const [watcher] = await open(test, { clientIdentifier: 'watcher' })
-  await watcher.subscribe(topicFilter)
+  await watcher.subscribe('will')
   return { test, watcher }
 }
 
@@ -360,6 +358,8 @@ t.test('Will Delay Interval', t => {
     const { test, watcher } = await watched(t)
     await (await open(test, delayed(10, 15)))[0].vanish()
     const [again] = await open(test, { ...delayed(20, 100), will: will({ payload: Buffer.from('second'), properties: { willDelayInterval: 20 } }) })
+    await test.clock.advance(15_000)
+    t.strictSame(await watcher.payloads(), [], 'neither is due while it is connected')
     await again.vanish()
     await test.clock.advance(19_000)
     t.strictSame(await watcher.payloads(), [])
@@ -397,13 +397,3 @@ for (const [name, fields, reasonCode] of [
     t.equal(client.isEnded, true)
   })
 }
-
-t.test('a broker that closes publishes no Will Messages: it has gone, not its Clients', async t => {
-  const published: string[] = []
-  const test = await startBroker(t, { hooks: { published: ({ message }) => { published.push(message.topicName) } } })
-  await open(test, { will: will() })
-  const closing = test.broker.close()
-  await test.clock.advance(0)
-  await closing
-  t.strictSame(published, [])
-})

@@ -24,7 +24,8 @@ async function run (args: string[]): Promise<void> {
   if (scenario === undefined) throw new RangeError(`no scenario ${options.scenario}: there are ${[...scenarios.keys()].join(', ')}`)
   const load = new Load(options)
   const figures = await scenario(load)
-  const health = { ...load.totals.health(), ...load.cuts.length > 0 && { cut: load.cuts.join('; ') } }
+  const { user, system } = process.cpuUsage()
+  const health = { ownCpuSeconds: (user + system) / 1e6, ...load.totals.health(), ...load.cuts.length > 0 && { cut: load.cuts.join('; ') } }
   process.stdout.write(`${JSON.stringify({ ...options, ...figures, ...health })}\n`, () => process.exit(0)) // connections are still open
 }
 

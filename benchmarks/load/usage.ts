@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** What the kernel says of a process. */
 export interface Usage {
@@ -16,9 +16,22 @@ export function usageOf (pid: number): Usage {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ').map(Number) // the name before it may contain anything
   const status = contents(`/proc/${pid}/status`)
   return {
-    cpuSeconds: ((fields[11] ?? 0) + (fields[12] ?? 0)) / ticksPerSecond,
+    cpuSeconds: Math.max(threadSeconds(pid), ((fields[11] ?? 0) + (fields[12] ?? 0)) / ticksPerSecond),
     residentBytes: kilobytes(status, 'VmRSS') * 1024,
     peakBytes: kilobytes(status, 'VmHWM') * 1024,
+  }
+}
+
+/** The same in nanoseconds where the kernel has it, but without threads that have ended. */
+function threadSeconds (pid: number): number {
+  return threadsOf(pid).reduce((sum, thread) => sum + Number(contents(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0]), 0) / 1e9
+}
+
+function threadsOf (pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`)
+  } catch {
+    return []
   }
 }
 

@@ -5,7 +5,7 @@ import { Message } from '../../lib/contract/message.ts'
 import type { PacketSink } from '../../lib/contract/packet-sink.ts'
 import type { QoS } from '../../lib/packet/packets.ts'
 import type { SessionServices } from '../../lib/session/session-services.ts'
-import { Topic } from '../../lib/topic/topic.ts'
+import type { Topic } from '../../lib/topic/topic.ts'
 
 /** A connection that counts what it is given, and remembers the last Packet Identifiers so that they can be acknowledged. */
 export class CountingSink implements PacketSink {

@@ -52,7 +52,7 @@ export interface Limits {
   maximumKeepAlive: number
   /** Seconds. A longer Session Expiry Interval is cut to this (3.2.2.3.2); 0xFFFFFFFF never expires. Default 0xFFFFFFFF. */
   maximumSessionExpiryInterval: number
-  /** Sessions that are kept while their Client is away. Default 1,000,000. */
+  /** Sessions in all, those whose Client is away included. Default 1,000,000. */
   maximumSessions: number
   /** Bytes that the process may occupy; over it QoS 0 to slow consumers is dropped, then publishers are paused. Default three quarters of the memory there is; 0 turns it off. */
   memoryHighWaterMark: number

@@ -51,7 +51,9 @@ export class Connection implements NetworkSink, TransportListener {
   #isClosed = false
   /** What the transport had not passed on when it was last asked. */
   #queued = 0
-  #queuedBefore = 0
+  /** What it was given in all, and how much of that had left when `isStuck` was asked. */
+  #handed = 0
+  #takenBefore = 0
   /** Chunks that came while a handler's promise was pending; undefined when none is. */
   #held: Buffer[] | undefined = undefined
   #heldBytes = 0
@@ -138,7 +140,7 @@ export class Connection implements NetworkSink, TransportListener {
   close (): void {
     if (this.#isClosed) return
     this.#over()
-    this.flush()
+    while (this.#write() > 0) { /* all that waits, however much the transport holds already */ }
     this.transport.end()
     this.transport.resume() // a paused stream would never see that the other side has closed, too
   }
@@ -161,6 +163,7 @@ export class Connection implements NetworkSink, TransportListener {
   drained (): void {
     this.#queued = this.transport.queuedBytes
     if (this.#isClosed) return
+    if (this.#queued < roomMark && this.#output.length > 0) this.#schedule()
     if (this.hasRoom) this.client.session?.outbox.pump()
     if (this.isPaused) this.#regulate()
   }
@@ -181,26 +184,27 @@ export class Connection implements NetworkSink, TransportListener {
   /** Whether it is over its limit and has taken nothing since the last call. */
   isStuck (): boolean {
     this.drained() // not every stream says when it has: one with a large high-water mark does not
-    const isStuck = this.isCongested && this.#queued >= this.#queuedBefore
-    this.#queuedBefore = this.#queued
+    const taken = this.#handed - this.#queued
+    const isStuck = this.isCongested && taken <= this.#takenBefore
+    this.#takenBefore = taken
     return isStuck
   }
 
   /** Called by the flusher at the end of the turn. */
   flush (): void {
     this.#isFlushing = false
-    const bytes = this.#write()
-    if (bytes === 0) return
-    const { metrics } = this.client.services
-    metrics.bytesSent += bytes
-    metrics.writes++
-    this.drained()
+    if (this.transport.queuedBytes < roomMark && this.#write() > 0) this.drained()
   }
 
   /** A stream of the host's own making may throw: that ends its own connection, not the flush of all the others. */
   #write (): number {
     try {
-      return this.#output.flush(this.transport)
+      const bytes = this.#output.flush(this.transport)
+      this.#handed += bytes
+      const { metrics } = this.client.services
+      metrics.bytesSent += bytes
+      if (bytes > 0) metrics.writes++
+      return bytes
     } catch (error) {
       this.transport.destroy()
       this.ended(toMqttError(error))
@@ -219,6 +223,10 @@ export class Connection implements NetworkSink, TransportListener {
 
   #written (): void {
     this.client.services.metrics.packetsSent++
+    this.#schedule()
+  }
+
+  #schedule (): void {
     if (this.#isFlushing) return
     this.#isFlushing = true
     this.#services.flusher.add(this)
@@ -276,6 +284,7 @@ export class Connection implements NetworkSink, TransportListener {
     const held = this.#held
     if (held === undefined || this.#isClosed) return
     this.#held = undefined
+    this.isAlive = true // the Keep Alive begins anew once the packet that took its time is done
     this.#handlePackets()
     this.#handleHeld(held)
   }
@@ -302,5 +311,5 @@ const codes: ReadonlyMap<ReasonCode, ErrorCode> = new Map([
 ])
 
 function codeOf (reasonCode: ReasonCode): ErrorCode {
-  return codes.get(reasonCode) ?? ErrorCode.protocolError
+  return codes.get(reasonCode) ?? ErrorCode.administrativeAction
 }

@@ -99,6 +99,7 @@ export class Connections {
   }
 
   #checkSlow (connection: Connection, now: number): void {
+    connection.client.session?.outbox.keepInFlight()
     if (!connection.isStuck()) connection.congestedAt = Infinity
     else if (connection.congestedAt === Infinity) connection.congestedAt = now
     else if (now - connection.congestedAt >= this.#broker.limits.slowConsumerTimeoutMs) connection.fail(tooSlow())

@@ -4,6 +4,9 @@ import type { Transport } from './transport.ts'
 /** Payloads from this size on are not copied but written from where they are; below it a copy is cheaper than a part of a `writev`. */
 const referencedFrom = 8192
 
+/** Over this many bytes what has gathered leaves in several writes. */
+const largestWrite = 1024 * 1024
+
 /**
  * The bytes that one connection sends in this turn of the event loop. Small frames land one behind the other in one buffer,
  * so that the turn ends with one write; large payloads are passed on as they are.
@@ -43,8 +46,9 @@ export class Output {
     }
   }
 
-  /** Hands everything to the transport in one write; returns how many bytes. */
+  /** Hands everything to the transport in one write, or the oldest part of much; returns how many bytes. */
   flush (transport: Transport): number {
+    if (this.#chunkBytes > largestWrite) return this.#flushOldest(transport)
     const bytes = this.length
     if (bytes === 0) return 0
     if (this.#chunks !== undefined) this.#closeChunk()
@@ -55,6 +59,17 @@ export class Output {
     else if (buffer !== undefined) transport.write(buffer.subarray(0, position))
     // What the system has not taken yet must not be written over: that buffer is left to the garbage collector.
     if (buffer !== undefined && transport.hasTakenAll) this.#pool.give(buffer)
+    return bytes
+  }
+
+  /** A write counts as taken once all of it is: in smaller ones a slow Client can be seen to take something. */
+  #flushOldest (transport: Transport): number {
+    const chunks = this.#chunks ?? []
+    let bytes = 0
+    let count = 0
+    while (bytes < largestWrite && count < chunks.length) bytes += (chunks[count++] as Buffer).length
+    this.#chunkBytes -= bytes
+    writeChunks(transport, chunks.splice(0, count))
     return bytes
   }
 

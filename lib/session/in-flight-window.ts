@@ -39,6 +39,11 @@ export class InFlightWindow {
     this.#size--
   }
 
+  /** Prepares all messages to outlive the turn. */
+  keep (): void {
+    for (const delivery of this.#slots) delivery?.message.keep()
+  }
+
   clear (): void {
     this.#slots = []
     this.#size = 0

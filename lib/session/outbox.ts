@@ -27,6 +27,8 @@ export class Outbox {
   #unsent: Fifo<Delivery> | undefined = undefined
   #replay: Fifo<Replayed> | undefined = undefined
   #hasEnded = false
+  /** Something was sent since the last `keepInFlight`. */
+  #hasSent = false
 
   constructor (target: DropTarget, services: SessionServices) {
     this.#target = target
@@ -105,8 +107,15 @@ export class Outbox {
   detach (): void {
     this.#sink = undefined
     this.#unsent = undefined
-    for (const delivery of this.#inFlight.inOrder()) delivery.message.keep()
+    this.#inFlight.keep()
     this.#keepReplay()
+  }
+
+  /** Called now and then: what stays in flight for longer is not to keep the whole chunk alive that it came in. */
+  keepInFlight (): void {
+    if (!this.#hasSent) return
+    this.#hasSent = false
+    this.#inFlight.keep()
   }
 
   /** Sends what the window and the connection have room for: oldest first, retained messages last. */
@@ -168,6 +177,7 @@ export class Outbox {
 
   #send (delivery: Delivery): void {
     this.#inFlight.add(delivery)
+    this.#hasSent = true
     if (this.#publish(delivery, false)) return
     this.#inFlight.delete(delivery) // [MQTT-3.1.2-25]
     this.#drop(delivery.message, 'packetTooLarge')
