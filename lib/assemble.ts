@@ -13,6 +13,7 @@ import { mayDeliver } from './protocol/revalidate.ts'
 import { publishWill } from './protocol/will.ts'
 import { Router } from './router/router.ts'
 import type { DeliveryGate } from './router/shared-subscription.ts'
+import type { Session } from './session/session.ts'
 import type { DropTarget } from './session/session-services.ts'
 import { Sessions } from './session/sessions.ts'
 import { TopicTable } from './topic/topic.ts'
@@ -44,7 +45,7 @@ export class BrokerParts implements BrokerServices {
     this.responseInformation = options.responseInformation
     this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
     this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)
-    this.#gate = (session, message) => this.#mayDeliver(session, message)
+    this.#gate = (session, message) => mayDeliver(this, session, message)
     this.router = this.#newRouter(options)
     this.sessions = new Sessions(this, {
       willDue: (session, will) => { publishWill(this, session, will) },
@@ -71,13 +72,7 @@ export class BrokerParts implements BrokerServices {
     })
   }
 
-  #mayDeliver (session: Parameters<NonNullable<DeliveryGate>>[0], message: Message): boolean {
-    if (mayDeliver(this, session, message)) return true
-    this.dropped(session, message, 'notAuthorized')
-    return false
-  }
-
-  #sessionEnded (session: Parameters<NonNullable<DeliveryGate>>[0]): void {
+  #sessionEnded (session: Session): void {
     this.router.removeSession(session)
     this.hooks.notify('sessionEnded', { clientIdentifier: session.clientIdentifier })
   }

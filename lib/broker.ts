@@ -71,6 +71,8 @@ export class Broker<Data = unknown> {
   readonly #local: LocalClient
   readonly #plugins: Plugin<Data>[] = []
   readonly #timers: (() => void)[] = []
+  /** Streams whose PROXY protocol header has not come yet. */
+  readonly #unproxied = new Set<Duplex>()
   readonly #closeTimeoutMs: number
   #connectionCount = 0
   #closing: Promise<void> | undefined = undefined
@@ -217,6 +219,7 @@ export class Broker<Data = unknown> {
     this.#gate.close()
     this.#local.close()
     this.#connections.closeAll()
+    for (const stream of this.#unproxied) stream.destroy()
     await this.#drained()
     this.#connections.destroyAll()
     for (const stop of this.#timers) stop()
@@ -258,8 +261,14 @@ export class Broker<Data = unknown> {
   }
 
   #acceptProxied (stream: Duplex, name: string | undefined): void {
-    const { clock, logger, limits } = this.#parts
+    const { clock, logger, limits, metrics } = this.#parts
+    if (this.#parts.isClosing || this.#unproxied.size + metrics.connections >= limits.maximumConnections) {
+      stream.on('error', () => undefined).destroy()
+      return
+    }
+    this.#unproxied.add(stream)
     readProxyHeader(stream, clock, limits.connectTimeoutMs, (error, address) => {
+      this.#unproxied.delete(stream)
       if (error === undefined) this.#accept(stream, name, address)
       else logger.warn({ err: error, listener: name }, error.message)
     })

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { ReasonCode, type AuthenticationMethod, type Hooks } from '../lib/index.ts'
 import { PacketType, type AuthPacket, type ConnectPacket, type Packet, type Properties } from '../lib/packet/packets.ts'
 import { deriveScramCredentials, scramSha256 } from '../plugins/auth/scram.ts'
-import { will } from './support/exchanges.ts'
+import { exactly, will } from './support/exchanges.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
 interface Data { readonly role: string }
@@ -67,10 +67,10 @@ t.test('an exchange: CONNECT, AUTH 0x18 both ways, CONNACK, all with the same me
   const connected: unknown[] = []
   const test = await start(t, { connected: ({ client }) => { connected.push([client.username, client.data.role]) } })
   const client = begin(test)
-  t.match(await all(client), asked, 'nothing but AUTH comes before CONNACK [MQTT-3.2.0-1]')
+  exactly(t, await all(client), asked, 'nothing but AUTH comes before CONNACK [MQTT-3.2.0-1]')
   t.strictSame(connected, [])
   client.send(auth('ann'), { type: PacketType.pingreq })
-  t.match(await all(client), [{ type: PacketType.connack, reasonCode: 0, properties: dataOf('welcome') }, { type: PacketType.pingresp }])
+  exactly(t, await all(client), [{ type: PacketType.connack, reasonCode: 0, properties: dataOf('welcome') }, { type: PacketType.pingresp }])
   t.strictSame(connected, [['ann', 'new']])
 })
 
@@ -80,13 +80,13 @@ t.test('a method may be done at once, with or without data', async t => {
   const test = await start(t, {}, [toy, quick])
   const client = begin(test, { authenticationMethod: 'QUICK', authenticationData: Buffer.alloc(0) }, { username: 'u' })
   t.strictSame((await all(client)).map(packet => packet.type === PacketType.connack && [packet.reasonCode, packet.properties?.authenticationMethod, packet.properties?.authenticationData]), [[0, 'QUICK', undefined]])
-  t.match(await all(begin(test, dataOf(undefined, 'QUICK'))), [{ type: PacketType.connack, reasonCode: 0 }])
+  exactly(t, await all(begin(test, dataOf(undefined, 'QUICK'))), [{ type: PacketType.connack, reasonCode: 0 }])
   t.strictSame(seen, [['client', 'u', 0], ['client', undefined, undefined]])
 })
 
 t.test('a method that is not there is refused with 0x8C, and the connection closed [MQTT-4.12.0-1]', async t => {
   const client = begin(await start(t), dataOf('hello', 'OTHER'))
-  t.match(await all(client), refused(ReasonCode.badAuthenticationMethod))
+  exactly(t, await all(client), refused(ReasonCode.badAuthenticationMethod))
   t.equal(client.isEnded, true)
 })
 
@@ -94,14 +94,14 @@ t.test('the broker may refuse at any step: CONNACK with an error, then a close [
   const test = await start(t)
   for (const [first, second, reasonCode] of [
     ['what?', undefined, ReasonCode.notAuthorized], ['banned', undefined, ReasonCode.banned], ['hello', 'banned', ReasonCode.banned],
-    ['boom', undefined, ReasonCode.unspecifiedError], ['hello', 'boom', ReasonCode.unspecifiedError], [undefined, undefined, ReasonCode.notAuthorized],
+    ['boom', undefined, ReasonCode.notAuthorized], ['hello', 'boom', ReasonCode.notAuthorized], [undefined, undefined, ReasonCode.notAuthorized],
   ] as const) {
     const client = begin(test, dataOf(first))
     if (second !== undefined) {
       await all(client)
       client.send(auth(second))
     }
-    t.match(await all(client), refused(reasonCode), `${first ?? '-'} ${second ?? '-'}`)
+    exactly(t, await all(client), refused(reasonCode), `${first ?? '-'} ${second ?? '-'}`)
     t.equal(client.isEnded, true)
   }
   t.equal([...test.broker.clients()].length, 0)
@@ -116,14 +116,14 @@ t.test('a CONNECT without a method gets neither AUTH nor a method in CONNACK [MQ
 
 t.test('where only methods are configured a CONNECT without one is refused', async t => {
   const test = await start(t)
-  t.match(await all(begin(test, {})), refused(ReasonCode.notAuthorized))
-  t.match(await all(new PacketClient(test.broker as never, 4).send(connectPacket({ protocolVersion: 4, username: 'u' }))), refused(ReasonCode.badUserNameOrPassword))
+  exactly(t, await all(begin(test, {})), refused(ReasonCode.notAuthorized))
+  exactly(t, await all(new PacketClient(test.broker as never, 4).send(connectPacket({ protocolVersion: 4, username: 'u' }))), refused(ReasonCode.badUserNameOrPassword))
 })
 
 for (const reasonCode of [ReasonCode.success, ReasonCode.continueAuthentication, ReasonCode.reAuthenticate] as const) {
   t.test(`AUTH 0x${reasonCode.toString(16)} from a Client that named no method is a Protocol Error [MQTT-4.12.0-7]`, async t => {
     const [client] = await connect(await start(t, { authenticate: () => true }))
-    t.match(await all(client.send(auth('x', reasonCode))), disconnect(ReasonCode.protocolError))
+    exactly(t, await all(client.send(auth('x', reasonCode))), disconnect(ReasonCode.protocolError))
     t.equal(client.isEnded, true)
   })
 }
@@ -133,10 +133,10 @@ t.test('while it authenticates a Client may send AUTH and DISCONNECT only [MQTT-
   const test = await start(t, { published: ({ message }) => { published.push(message.topicName) } })
   const impatient = begin(test)
   await all(impatient)
-  t.match(await all(impatient.publish('a', 'x')), refused(ReasonCode.protocolError))
+  exactly(t, await all(impatient.publish('a', 'x')), refused(ReasonCode.protocolError))
   const again = begin(test)
   await all(again)
-  t.match(await all(again.send(connectPacket({ properties: dataOf('hello') }))), refused(ReasonCode.protocolError))
+  exactly(t, await all(again.send(connectPacket({ properties: dataOf('hello') }))), refused(ReasonCode.protocolError))
   const leaving = begin(test, undefined, { will: will() })
   await all(leaving)
   t.strictSame(await all(leaving.disconnect()), [])
@@ -152,14 +152,14 @@ t.test('an AUTH that does not fit ends the exchange: another method, none, or Re
   ] as const) {
     const client = begin(test)
     await all(client)
-    t.match(await all(client.send(packet)), refused(ReasonCode.protocolError))
+    exactly(t, await all(client.send(packet)), refused(ReasonCode.protocolError))
     t.equal(client.isEnded, true)
   }
 })
 
 t.test('AUTH packets that come too early wait for the step before', async t => {
   const client = begin(await start(t)).send(auth('ann'))
-  t.match(await all(client), [...asked, { type: PacketType.connack, reasonCode: 0 }])
+  exactly(t, await all(client), [...asked, { type: PacketType.connack, reasonCode: 0 }])
 })
 
 t.test('an exchange has to be over within connectTimeoutMs, and a Client that goes leaves nothing', async t => {
@@ -181,21 +181,21 @@ t.test('authenticating anew: AUTH 0x19, as many 0x18 as it takes, AUTH 0x00; oth
   const test = await start(t, { authorizePublish: ({ client }) => { users.push([client.username, client.data.role]); return true } })
   const client = await enter(test)
   client.publish('a', 'x').send(auth('hello', ReasonCode.reAuthenticate))
-  t.match(await all(client), asked)
+  exactly(t, await all(client), asked)
   client.publish('a', 'x').send({ type: PacketType.pingreq })
-  t.match(await all(client), [{ type: PacketType.pingresp }])
+  exactly(t, await all(client), [{ type: PacketType.pingresp }])
   client.send(auth('bob'))
-  t.match(await all(client), [{ type: PacketType.auth, reasonCode: ReasonCode.success, properties: dataOf('welcome') }])
+  exactly(t, await all(client), [{ type: PacketType.auth, reasonCode: ReasonCode.success, properties: dataOf('welcome') }])
   client.publish('a', 'x')
   await all(client)
   t.strictSame(users, [['ann', 'new'], ['ann', 'new'], ['bob', 'again']])
-  t.match(await all(client.send(auth('hello', ReasonCode.reAuthenticate))), asked, 'and once more')
+  exactly(t, await all(client.send(auth('hello', ReasonCode.reAuthenticate))), asked, 'and once more')
 })
 
 t.test('authenticating anew and failing ends the connection: DISCONNECT, Session and Will Message as with any error, with a Reason Code that DISCONNECT may have [MQTT-4.12.1-2] [MQTT-3.14.2-1]', async t => {
-  for (const [text, reasonCode] of [['banned', ReasonCode.unspecifiedError], ['what?', ReasonCode.notAuthorized], ['boom', ReasonCode.unspecifiedError]] as const) {
+  for (const [text, reasonCode] of [['banned', ReasonCode.unspecifiedError], ['what?', ReasonCode.notAuthorized], ['boom', ReasonCode.notAuthorized]] as const) {
     const client = await enter(await start(t))
-    t.match(await all(client.send(auth(text, ReasonCode.reAuthenticate))), disconnect(reasonCode))
+    exactly(t, await all(client.send(auth(text, ReasonCode.reAuthenticate))), disconnect(reasonCode))
     t.equal(client.isEnded, true)
   }
 })
@@ -204,7 +204,7 @@ t.test('authenticating anew with another method, or an AUTH nobody asked for, is
   const test = await start(t, {}, [toy, { ...toy, name: 'TOY2' }])
   for (const packet of [auth('hello', ReasonCode.reAuthenticate, 'TOY2'), auth('hello'), auth('hello', ReasonCode.success)]) {
     const client = await enter(test)
-    t.match(await all(client.send(packet)), disconnect(ReasonCode.protocolError))
+    exactly(t, await all(client.send(packet)), disconnect(ReasonCode.protocolError))
     t.equal(client.isEnded, true)
   }
 })
@@ -215,7 +215,7 @@ t.test('a name or data of the method stand behind authorization of the Will Mess
   for (const [name, expected] of [['ann', 0], ['bob', ReasonCode.notAuthorized]] as const) {
     const client = begin(test, undefined, { will: will() })
     await all(client)
-    t.match(await all(client.send(auth(name))), [{ type: PacketType.connack, reasonCode: expected }])
+    exactly(t, await all(client.send(auth(name))), [{ type: PacketType.connack, reasonCode: expected }])
   }
   t.strictSame(asked, [['ann', true], ['bob', true]])
 })
@@ -254,15 +254,27 @@ t.test('SCRAM-SHA-256 from CONNECT to CONNACK, and anew as the same user only', 
 
   for (const [user, password] of [['ann', 'wrong'], ['eve', 'pencil']] as const) {
     const stranger = new PacketClient(test.broker as never, 5)
-    t.match((await login(stranger, first, user, password)).answers, refused(ReasonCode.notAuthorized))
+    exactly(t, (await login(stranger, first, user, password)).answers, refused(ReasonCode.notAuthorized))
     t.equal(stranger.isEnded, true)
   }
   const client = new PacketClient(test.broker as never, 5)
   const entered = await login(client, first, 'ann', 'pencil')
-  t.match(entered.answers, [{ type: PacketType.connack, reasonCode: 0, properties: dataOf(entered.serverFinal, scram) }])
+  exactly(t, entered.answers, [{ type: PacketType.connack, reasonCode: 0, properties: dataOf(entered.serverFinal, scram) }])
   t.strictSame([...test.broker.clients()].map(({ username, data }) => [username, data.role]), [['ann', 'writer']])
   const renewed = await login(client, again, 'ann', 'pencil')
-  t.match(renewed.answers, [{ type: PacketType.auth, reasonCode: 0, properties: dataOf(renewed.serverFinal, scram) }])
-  t.match((await login(client, again, 'bob', 'pencil')).answers, disconnect(ReasonCode.notAuthorized))
+  exactly(t, renewed.answers, [{ type: PacketType.auth, reasonCode: 0, properties: dataOf(renewed.serverFinal, scram) }])
+  exactly(t, (await login(client, again, 'bob', 'pencil')).answers, disconnect(ReasonCode.notAuthorized))
   t.equal(client.isEnded, true)
+})
+
+t.test('a method that does not answer in time, or throws, refuses; the Client is told Not authorized (section 4.12)', async t => {
+  const silent: AuthenticationMethod<Data> = { name: 'SILENT', start: () => ({ next: () => new Promise(() => undefined) }) }
+  const test = await start(t, {}, [toy, silent])
+  const client = begin(test, dataOf('hello', 'SILENT'))
+  t.strictSame(await all(client), [])
+  await test.clock.advance(5_000)
+  t.match(await all(client), [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized }])
+  const thrown = begin(test, dataOf('boom'))
+  t.match(await all(thrown), [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized }])
+  t.equal(client.isEnded && thrown.isEnded, true)
 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { ReasonCode, type Hooks } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
-import { connect, forEachVersion, settled } from './support/harness.ts'
+import { connect, forEachVersion, settled, startBroker } from './support/harness.ts'
 import { deferred, startObserved, tryConnect, type ObservedBroker } from './support/observe.ts'
 
 /** What everybody may do; a test takes it back. */
@@ -270,4 +270,13 @@ t.test('what a Client said before it closed is heard although a hook takes its t
   await settled()
   t.strictSame(heard, ['a', 'b'], 'both messages, and no Will Message after DISCONNECT')
   t.strictSame(test.events.sort(), ['disconnected 0 client', 'ended client'])
+})
+
+t.test('a message that authorizeDeliver keeps from a Client is told to onDrop once', async t => {
+  const drops: string[] = []
+  const test = await startBroker(t, { hooks: { authorizeDeliver: () => false, onDrop: ({ clientIdentifier, reason }) => { drops.push(`${clientIdentifier ?? ''} ${reason}`) } } })
+  const [client] = await connect(test)
+  await client.subscribe('a')
+  await test.broker.publish('a', 'x', { qos: 1 })
+  t.strictSame(drops, ['client notAuthorized'])
 })

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { ErrorCode, ReasonCode } from '../lib/index.ts'
 import { PacketType, type Packet, type ProtocolVersion } from '../lib/packet/packets.ts'
-import { open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
+import { exactly, open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
 import { connect, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { badCases, packetCases, propertyCases } from './support/packets.ts'
 
@@ -47,14 +47,14 @@ async function withBystander (t: Test): Promise<{ test: TestBroker, stillWell: (
 async function rejects (t: Test, test: TestBroker, version: ProtocolVersion, bytes: string | Buffer, reasonCode: ReasonCode, name: string): Promise<void> {
   const [client] = await connect(test, { protocolVersion: version })
   client.write(bytes.toString(typeof bytes === 'string' ? undefined : 'hex'))
-  t.match(await client.take(), version === 5 ? [{ type: PacketType.disconnect, reasonCode }] : [], name)
+  exactly(t, await client.take(), version === 5 ? [{ type: PacketType.disconnect, reasonCode }] : [], name)
   t.equal(client.isEnded, true, name)
 }
 
 /** What bytes get that come first on a connection. */
 async function refuses (t: Test, { broker }: TestBroker, version: ProtocolVersion, bytes: string | Buffer, reasonCode: ReasonCode | undefined, name: string): Promise<void> {
   const client = new PacketClient(broker, version).write(bytes.toString(typeof bytes === 'string' ? undefined : 'hex'))
-  t.match(await client.take(), reasonCode === undefined ? [] : [{ type: PacketType.connack, reasonCode, sessionPresent: false }], name)
+  exactly(t, await client.take(), reasonCode === undefined ? [] : [{ type: PacketType.connack, reasonCode, sessionPresent: false }], name)
   t.equal(client.isEnded, true, name)
 }
 
@@ -75,7 +75,7 @@ t.test('every malformed CONNECT gets its Reason Code in CONNACK, or a plain clos
     const level = bytes.includes('\0\x04MQTT', 0, 'latin1') ? bytes[8] ?? 0 : 0
     const isUnsupported = code === ErrorCode.unsupportedProtocolVersion
     if (level >= 5) await refuses(t, test, 5, bytes, reasonCode, name)
-    else await refuses(t, test, 4, bytes, isUnsupported && level > 0 ? reasonCode : undefined, name)
+    else await refuses(t, test, 4, bytes, isUnsupported && /MQTT|MQIsdp/.test(bytes.toString('latin1')) ? reasonCode : undefined, name)
   }
   await stillWell()
 })
@@ -185,7 +185,7 @@ t.test('a Password without User Name is for 5.0 only [MQTT-3.1.2-22 in 3.1.1]', 
   const { test } = await withBystander(t)
   await refuses(t, test, 4, frame('10', head(4, '42'), text('c'), text('p')), undefined, '3.1.1')
   const five = new PacketClient(test.broker, 5).write(frame('10', head(5, '42'), text('c'), text('p')))
-  t.match(await five.take(), [{ type: PacketType.connack, reasonCode: 0 }])
+  exactly(t, await five.take(), [{ type: PacketType.connack, reasonCode: 0 }])
 })
 
 forEachVersion(t, 'a Packet Identifier of 0 where there must be one [MQTT-2.2.1-3]', async (t, version) => {
@@ -230,7 +230,7 @@ t.test('a DISCONNECT that is none publishes the Will Message [MQTT-3.1.2-8] [MQT
   await watcher.subscribe('will')
   for (const hex of ['e003 00 2101', 'e001 85', 'e100', 'e003 00 00 00']) {
     const [client] = await connect(test, { will: will() })
-    t.match(await client.write(hex).take(), [{ type: PacketType.disconnect, reasonCode: malformedPacket }])
+    exactly(t, await client.write(hex).take(), [{ type: PacketType.disconnect, reasonCode: malformedPacket }])
     t.strictSame(await watcher.payloads(), ['gone'])
   }
 })
@@ -273,7 +273,7 @@ forEachVersion(t, 'packets may be cut anywhere, or come together [MQTT-4.2-1]', 
     await settled()
   }
   client.publish('a', '1').publish('a', '2').send({ type: PacketType.pingreq }, { type: PacketType.pingreq })
-  t.match(await client.take(), [
+  exactly(t, await client.take(), [
     { type: PacketType.connack }, { type: PacketType.suback }, { type: PacketType.publish }, { type: PacketType.publish }, { type: PacketType.pingresp }, { type: PacketType.pingresp },
   ])
 })
@@ -283,16 +283,16 @@ forEachVersion(t, 'packets may be cut anywhere, or come together [MQTT-4.2-1]', 
 t.test('3.1: CONNECT with MQIsdp and level 3, messages of every QoS, retained messages, a Will Message, PINGREQ and UNSUBSCRIBE work', async t => {
   const { test } = await withBystander(t)
   const client = new PacketClient(test.broker, 3).write(frame('10', head(3, '06'), text('old'), text('will'), text('gone')))
-  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: 0, sessionPresent: false }])
-  t.match(await client.subscribe('t', { qos: 2 }), { reasonCodes: [2] })
+  exactly(t, await client.take(), [{ type: PacketType.connack, reasonCode: 0, sessionPresent: false }])
+  exactly(t, await client.subscribe('t', { qos: 2 }), { reasonCodes: [2] })
   client.publish('t', '0').publish('t', '1', { qos: 1, packetIdentifier: 1, retain: true }).publish('t', '2', { qos: 2, packetIdentifier: 2 })
   const packets: Packet[] = await client.take()
   t.strictSame(packets.filter(({ type }) => type === PacketType.publish).map(packet => packet.type === PacketType.publish && packet.qos), [0, 1, 2])
-  t.match(packets.filter(({ type }) => type !== PacketType.publish), [puback(1), pubrec(2)])
+  exactly(t, packets.filter(({ type }) => type !== PacketType.publish), [puback(1), pubrec(2)])
   const messages = packets.filter(packet => packet.type === PacketType.publish)
-  t.match(await client.send(pubrel(2), puback(messages[1]?.packetIdentifier ?? 0), pubrec(messages[2]?.packetIdentifier ?? 0)).take(), [pubcomp(2), pubrel(messages[2]?.packetIdentifier ?? 0)])
+  exactly(t, await client.send(pubrel(2), puback(messages[1]?.packetIdentifier ?? 0), pubrec(messages[2]?.packetIdentifier ?? 0)).take(), [pubcomp(2), pubrel(messages[2]?.packetIdentifier ?? 0)])
   client.send(pubcomp(messages[2]?.packetIdentifier ?? 0), { type: PacketType.unsubscribe, packetIdentifier: 9, topicFilters: ['t'], properties: undefined }, { type: PacketType.pingreq }).publish('t', 'unheard')
-  t.match(await client.take(), [{ type: PacketType.unsuback, packetIdentifier: 9 }, { type: PacketType.pingresp }])
+  exactly(t, await client.take(), [{ type: PacketType.unsuback, packetIdentifier: 9 }, { type: PacketType.pingresp }])
   const [five] = await open(test, { clientIdentifier: 'five' })
   await five.subscribe('#')
   await client.vanish()
@@ -305,12 +305,12 @@ t.test('3.1: DUP on a repeated SUBSCRIBE, UNSUBSCRIBE and PUBREL is accepted (3.
   client.publish('t', 'x', { qos: 2, packetIdentifier: 3 })
   await client.take()
   client.write('8a06 0001 000174 00' + 'aa05 0002 000174' + '6a02 0003')
-  t.match(await client.take(), [{ type: PacketType.suback, packetIdentifier: 1 }, { type: PacketType.unsuback, packetIdentifier: 2 }, pubcomp(3)])
+  exactly(t, await client.take(), [{ type: PacketType.suback, packetIdentifier: 1 }, { type: PacketType.unsuback, packetIdentifier: 2 }, pubcomp(3)])
   await rejects(t, test, 4, '8a06 0001 000174 00', malformedPacket, '3.1.1')
 })
 
 t.test('3.1: a CONNECT whose flags announce a User Name and Password that are left out is accepted (3.1 section 3.1)', async t => {
   const { test } = await withBystander(t)
   const client = new PacketClient(test.broker, 3).write(frame('10', head(3, 'c2'), text('c')))
-  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: 0 }])
+  exactly(t, await client.take(), [{ type: PacketType.connack, reasonCode: 0 }])
 })

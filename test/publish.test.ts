@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { ReasonCode, type MessageProperties } from '../lib/index.ts'
 import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet/packets.ts'
 import { emptyTopic, type Topic } from '../lib/topic/topic.ts'
-import { lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
 
 /** A subscriber of `#` and a publisher. */
@@ -25,8 +25,8 @@ for (const qos of [0, 1, 2] as const) {
   forEachVersion(t, `a QoS ${qos} PUBLISH is acknowledged as its QoS says and reaches the subscriber [MQTT-3.3.4-1] [MQTT-4.5.0-1]`, async (t, version) => {
     const [subscriber, publisher] = await pair(await startBroker(t), version)
     publisher.publish('a', 'x', { qos, packetIdentifier: qos === 0 ? 0 : 7 })
-    t.match(await publisher.take(), [[], [puback(7)], [pubrec(7)]][qos] ?? [])
-    t.match(await subscriber.messages(), [{ topic: { name: 'a' }, qos, retain: false, dup: false }])
+    exactly(t, await publisher.take(), [[], [puback(7)], [pubrec(7)]][qos] ?? [])
+    exactly(t, await subscriber.messages(), [{ topic: { name: 'a' }, qos, retain: false, dup: false }])
   })
 }
 
@@ -54,7 +54,7 @@ forEachVersion(t, 'a Topic Name with wildcards, or over the limits, ends the con
   for (const name of ['#', '+', 'a/#', 'a+b', 'x'.repeat(4097), Array(65).fill('l').join('/')]) {
     const [client] = await connect(test, { protocolVersion: version })
     client.publish(name, 'x')
-    t.match(await client.take(), version === 5 ? disconnect(ReasonCode.topicNameInvalid) : [], name)
+    exactly(t, await client.take(), version === 5 ? disconnect(ReasonCode.topicNameInvalid) : [], name)
     t.equal(client.isEnded, true, name)
   }
 })
@@ -63,7 +63,7 @@ t.test('$SYS is the broker\'s own: a PUBLISH there is refused with 0x87', async 
   const [subscriber, publisher] = await pair(await startBroker(t))
   await subscriber.subscribe('$SYS/#')
   publisher.publish('$SYS/x', '1', { qos: 1, packetIdentifier: 1 }).publish('$SYS/x', '1', { qos: 2, packetIdentifier: 2 }).publish('$SYS/x', '0').publish('$other', 'x', { qos: 1, packetIdentifier: 3 })
-  t.match(await publisher.take(), [
+  exactly(t, await publisher.take(), [
     { type: PacketType.puback, packetIdentifier: 1, reasonCode: ReasonCode.notAuthorized },
     { type: PacketType.pubrec, packetIdentifier: 2, reasonCode: ReasonCode.notAuthorized },
     { type: PacketType.puback, packetIdentifier: 3, reasonCode: ReasonCode.noMatchingSubscribers },
@@ -74,7 +74,7 @@ t.test('$SYS is the broker\'s own: a PUBLISH there is refused with 0x87', async 
 t.test('a message that nobody gets is acknowledged with 0x10 (sections 3.4.2.1 and 3.5.2.1)', async t => {
   const [client] = await connect(await startBroker(t))
   client.publish('a', 'x', { qos: 1, packetIdentifier: 1 }).publish('a', 'x', { qos: 2, packetIdentifier: 2 }).send(pubrel(2))
-  t.match(await client.take(), [{ reasonCode: ReasonCode.noMatchingSubscribers }, { reasonCode: ReasonCode.noMatchingSubscribers }, { type: PacketType.pubcomp, reasonCode: ReasonCode.success }])
+  exactly(t, await client.take(), [{ reasonCode: ReasonCode.noMatchingSubscribers }, { reasonCode: ReasonCode.noMatchingSubscribers }, { type: PacketType.pubcomp, reasonCode: ReasonCode.success }])
 })
 
 t.test('properties', t => {
@@ -111,7 +111,7 @@ t.test('properties', t => {
     publisher.publish('a', '', { payload, qos: 1, packetIdentifier: 1, properties: { payloadFormatIndicator: 1 } })
       .publish('a', '', { payload, qos: 2, packetIdentifier: 2, properties: { payloadFormatIndicator: 1 } })
       .publish('a', '', { payload, properties: { payloadFormatIndicator: 0 } })
-    t.match(await publisher.take(), [{ type: PacketType.puback, reasonCode: ReasonCode.payloadFormatInvalid }, { type: PacketType.pubrec, reasonCode: ReasonCode.payloadFormatInvalid }])
+    exactly(t, await publisher.take(), [{ type: PacketType.puback, reasonCode: ReasonCode.payloadFormatInvalid }, { type: PacketType.pubrec, reasonCode: ReasonCode.payloadFormatInvalid }])
     t.equal((await subscriber.messages()).length, 1)
   })
 
@@ -120,14 +120,14 @@ t.test('properties', t => {
     for (const responseTopic of ['a/+', '#', '']) {
       const [client] = await connect(test)
       client.publish('a', 'x', { properties: { responseTopic } })
-      t.match(await client.take(), disconnect(ReasonCode.protocolError))
+      exactly(t, await client.take(), disconnect(ReasonCode.protocolError))
     }
   })
 
   t.test('a Subscription Identifier from a Client is a Protocol Error [MQTT-3.3.4-6]', async t => {
     const [client] = await connect(await startBroker(t))
     client.publish('a', 'x', { properties: { subscriptionIdentifiers: [1] } })
-    t.match(await client.take(), disconnect(ReasonCode.protocolError))
+    exactly(t, await client.take(), disconnect(ReasonCode.protocolError))
     t.equal(client.isEnded, true)
   })
 
@@ -190,7 +190,7 @@ t.test('Message Expiry Interval', t => {
     await subscriber.vanish()
     await test.clock.advance(60_000)
     const [again] = await open(test, lasting())
-    t.match(await receiveAll(again), [{ dup: true, qos: 2 }])
+    exactly(t, await receiveAll(again), [{ dup: true, qos: 2 }])
   })
 
   t.test('waits for a full in-flight window, too [MQTT-3.3.2-5]', async t => {
@@ -201,7 +201,7 @@ t.test('Message Expiry Interval', t => {
     const [first] = await subscriber.messages()
     await test.clock.advance(20_000)
     subscriber.send(puback(first?.packetIdentifier ?? 0))
-    t.match(await subscriber.messages(), [{ payload: Buffer.from('3'), properties: { messageExpiryInterval: 30 } }])
+    exactly(t, await subscriber.messages(), [{ payload: Buffer.from('3'), properties: { messageExpiryInterval: 30 } }])
   })
   t.end()
 })
@@ -221,13 +221,13 @@ t.test('Topic Aliases of a Client', t => {
   t.test('above the maximum ends the connection with 0x94 [MQTT-3.3.2-9] [MQTT-3.2.2-17]', async t => {
     const [client] = await connect(await startBroker(t, { limits: { topicAliasMaximum: 3 } }))
     client.publish('a', 'x', alias(4))
-    t.match(await client.take(), disconnect(ReasonCode.topicAliasInvalid))
+    exactly(t, await client.take(), disconnect(ReasonCode.topicAliasInvalid))
   })
 
   t.test('that was never set is a Protocol Error (section 3.3.2.3.4)', async t => {
     const [client] = await connect(await startBroker(t))
     client.publish('', 'x', alias(1))
-    t.match(await client.take(), disconnect(ReasonCode.protocolError))
+    exactly(t, await client.take(), disconnect(ReasonCode.protocolError))
   })
 
   t.test('does not outlive the connection, though the Session does [MQTT-3.3.2-7]', async t => {
@@ -237,7 +237,7 @@ t.test('Topic Aliases of a Client', t => {
     await first.vanish()
     const [second] = await open(test, lasting())
     second.publish('', 'x', alias(1))
-    t.match(await second.take(), disconnect(ReasonCode.protocolError))
+    exactly(t, await second.take(), disconnect(ReasonCode.protocolError))
   })
 
   t.test('means nothing to another Client', async t => {
@@ -246,7 +246,7 @@ t.test('Topic Aliases of a Client', t => {
     const [second] = await connect(test, { clientIdentifier: 'second' })
     first.publish('a', 'x', alias(1))
     second.publish('', 'x', alias(1))
-    t.match(await second.take(), disconnect(ReasonCode.protocolError))
+    exactly(t, await second.take(), disconnect(ReasonCode.protocolError))
     t.equal(first.isEnded, false)
   })
 

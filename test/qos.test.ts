@@ -1,7 +1,7 @@
 import t from 'tap'
 import { ReasonCode } from '../lib/index.ts'
 import { PacketType, type Packet, type QoS } from '../lib/packet/packets.ts'
-import { lasting, open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
 
 /** A subscriber of `a` whose Session outlives its connections. */
@@ -24,7 +24,7 @@ forEachVersion(t, 'QoS 1 in: PUBACK with the same identifier; QoS 0: nothing [MQ
   await client.subscribe('b')
   client.publish('b', '0').publish('b', '1', { qos: 1, packetIdentifier: 65_535 }).publish('b', '2', { qos: 1, packetIdentifier: 1 })
   const packets = await client.take()
-  t.match(packets.filter(({ type }) => type === PacketType.puback), [puback(65_535), puback(1)], 'in the order of the PUBLISH packets [MQTT-4.6.0-2]')
+  exactly(t, packets.filter(({ type }) => type === PacketType.puback), [puback(65_535), puback(1)], 'in the order of the PUBLISH packets [MQTT-4.6.0-2]')
   t.equal(packets.length, 5)
 })
 
@@ -33,7 +33,7 @@ forEachVersion(t, 'after PUBACK the identifier means a new message, whatever DUP
   const client = await sleeper(test, 4)
   const [publisher] = await connect(test, { protocolVersion })
   for (const dup of [false, false, true]) publisher.publish('a', 'x', { qos: 1, packetIdentifier: 7, dup })
-  t.match(await publisher.take(), [puback(7), puback(7), puback(7)])
+  exactly(t, await publisher.take(), [puback(7), puback(7), puback(7)])
   t.equal((await receiveAll(client)).length, 3)
 })
 
@@ -43,10 +43,10 @@ forEachVersion(t, 'QoS 2 in: PUBREC, then PUBCOMP for PUBREL, and one delivery h
   const [publisher] = await connect(test, { protocolVersion })
   for (const dup of [false, true, false]) {
     publisher.publish('a', 'x', { qos: 2, packetIdentifier: 7, dup })
-    t.match(await publisher.take(), [pubrec(7)])
+    exactly(t, await publisher.take(), [pubrec(7)])
   }
-  t.match(await publisher.send(pubrel(7)).take(), [pubcomp(7)])
-  t.match(await publisher.send(pubrel(7)).take(), [pubcomp(7, protocolVersion === 5 ? ReasonCode.packetIdentifierNotFound : 0, protocolVersion === 5 ? { reasonString: 'the Packet Identifier is not in use' } : undefined)])
+  exactly(t, await publisher.send(pubrel(7)).take(), [pubcomp(7)])
+  exactly(t, await publisher.send(pubrel(7)).take(), [pubcomp(7, protocolVersion === 5 ? ReasonCode.packetIdentifierNotFound : 0, protocolVersion === 5 ? { reasonString: 'the Packet Identifier is not in use' } : undefined)])
   t.strictSame(payloadsOf(await receiveAll(client)), ['x'])
 })
 
@@ -55,7 +55,7 @@ forEachVersion(t, 'after PUBCOMP the identifier means a new message [MQTT-4.3.3-
   const client = await sleeper(test, protocolVersion)
   const [publisher] = await connect(test, { protocolVersion })
   for (const payload of ['1', '2']) publisher.publish('a', payload, { qos: 2, packetIdentifier: 7 }).send(pubrel(7))
-  t.match(await publisher.take(), [pubrec(7), pubcomp(7), pubrec(7), pubcomp(7)])
+  exactly(t, await publisher.take(), [pubrec(7), pubcomp(7), pubrec(7), pubcomp(7)])
   t.strictSame(payloadsOf(await receiveAll(client)), ['1', '2'])
 })
 
@@ -65,10 +65,10 @@ t.test('after a PUBREC with an error the identifier is free: the next PUBLISH is
   const client = await sleeper(test, 5)
   const [publisher] = await connect(test)
   publisher.publish('a', 'refused', { qos: 2, packetIdentifier: 7 })
-  t.match(await publisher.take(), [{ type: PacketType.pubrec, packetIdentifier: 7, reasonCode: ReasonCode.notAuthorized }])
+  exactly(t, await publisher.take(), [{ type: PacketType.pubrec, packetIdentifier: 7, reasonCode: ReasonCode.notAuthorized }])
   isAllowed = true
   publisher.publish('a', 'allowed', { qos: 2, packetIdentifier: 7 })
-  t.match(await publisher.take(), [pubrec(7)])
+  exactly(t, await publisher.take(), [pubrec(7)])
   t.strictSame(payloadsOf(await receiveAll(client)), ['allowed'])
 })
 
@@ -77,11 +77,11 @@ forEachVersion(t, 'a QoS 2 exchange goes on in the next connection: repeated PUB
   const client = await sleeper(test, protocolVersion)
   const [publisher] = await open(test, lasting({ protocolVersion }))
   for (const id of [1, 2]) publisher.publish('a', String(id), { qos: 2, packetIdentifier: id })
-  t.match(await publisher.take(), [pubrec(1), pubrec(2)])
+  exactly(t, await publisher.take(), [pubrec(1), pubrec(2)])
   await publisher.vanish()
   const [again] = await open(test, lasting({ protocolVersion }))
   again.send(pubrel(1)).publish('a', '2', { qos: 2, packetIdentifier: 2, dup: true }).send(pubrel(2))
-  t.match(await again.take(), [pubcomp(1), pubrec(2), pubcomp(2)])
+  exactly(t, await again.take(), [pubcomp(1), pubrec(2), pubcomp(2)])
   t.strictSame(payloadsOf(await receiveAll(client)), ['1', '2'])
 })
 
@@ -100,18 +100,18 @@ forEachVersion(t, 'identifiers of the Client and of the broker are two spaces [M
   const [client] = await connect(await startBroker(t), { protocolVersion })
   await client.subscribe('b')
   client.publish('b', 'x', { qos: 2, packetIdentifier: 1 })
-  t.match(await client.take(), [{ type: PacketType.publish, packetIdentifier: 1 }, pubrec(1)])
+  exactly(t, await client.take(), [{ type: PacketType.publish, packetIdentifier: 1 }, pubrec(1)])
   client.send(pubrel(1), pubrec(1))
-  t.match(await client.take(), [pubcomp(1), pubrel(1)])
+  exactly(t, await client.take(), [pubcomp(1), pubrel(1)])
 })
 
 t.test('a QoS 2 message that expires in mid-exchange is acknowledged to the end [MQTT-4.3.3-13]', async t => {
   const test = await startBroker(t)
   const [publisher] = await connect(test)
   publisher.publish('a', 'x', { qos: 2, packetIdentifier: 1, properties: { messageExpiryInterval: 1 } })
-  t.match(await publisher.take(), [{ type: PacketType.pubrec }])
+  exactly(t, await publisher.take(), [{ type: PacketType.pubrec }])
   await test.clock.advance(5_000)
-  t.match(await publisher.send(pubrel(1)).take(), [pubcomp(1)])
+  exactly(t, await publisher.send(pubrel(1)).take(), [pubcomp(1)])
 })
 
 t.test('Receive Maximum of the broker: that many QoS 2 messages may be open, one more ends the connection with 0x93 [MQTT-3.3.4-7] [MQTT-4.9.0-1]', async t => {
@@ -119,9 +119,9 @@ t.test('Receive Maximum of the broker: that many QoS 2 messages may be open, one
   const [client] = await connect(test)
   for (const id of [1, 2]) client.publish('a', 'x', { qos: 2, packetIdentifier: id })
   client.publish('a', 'x', { qos: 2, packetIdentifier: 2, dup: true }).send(pubrel(1)).publish('a', 'x', { qos: 2, packetIdentifier: 3 })
-  t.match((await client.take()).map(({ type }) => type), [PacketType.pubrec, PacketType.pubrec, PacketType.pubrec, PacketType.pubcomp, PacketType.pubrec])
+  exactly(t, (await client.take()).map(({ type }) => type), [PacketType.pubrec, PacketType.pubrec, PacketType.pubrec, PacketType.pubcomp, PacketType.pubrec])
   client.publish('a', 'x', { qos: 2, packetIdentifier: 4 })
-  t.match(await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.receiveMaximumExceeded }])
+  exactly(t, await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.receiveMaximumExceeded }])
   t.equal(client.isEnded, true)
 })
 
@@ -131,7 +131,7 @@ forEachVersion(t, 'QoS 0 out: DUP 0 and no identifier [MQTT-4.3.1-1] [MQTT-2.2.1
   const test = await startBroker(t)
   const client = await sleeper(test, protocolVersion)
   await publish(test, ['x'], 0)
-  t.match(await client.messages(), [{ qos: 0, dup: false, packetIdentifier: 0 }])
+  exactly(t, await client.messages(), [{ qos: 0, dup: false, packetIdentifier: 0 }])
 })
 
 forEachVersion(t, 'QoS 1 and 2 out: DUP 0 and identifiers of their own; no identifier comes again before it is free [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-2.2.1-4]', async (t, protocolVersion) => {
@@ -163,7 +163,7 @@ forEachVersion(t, 'QoS 2 out: PUBREL with the identifier for each PUBREC, and no
   const client = await sleeper(test, protocolVersion)
   await publish(test, ['1', '2'], 2)
   const [one = 0, two = 0] = idsOf(await client.messages())
-  t.match(await client.send(pubrec(two), pubrec(one), pubrec(one)).take(), [pubrel(two), pubrel(one), pubrel(one)], 'in the order of the PUBREC packets')
+  exactly(t, await client.send(pubrec(two), pubrec(one), pubrec(one)).take(), [pubrel(two), pubrel(one), pubrel(one)], 'in the order of the PUBREC packets')
   t.strictSame(await client.send(pubcomp(one), pubcomp(two)).take(), [])
   await client.vanish()
   const [again] = await open(test, lasting({ protocolVersion, clientIdentifier: 'sleeper' }))
@@ -181,8 +181,8 @@ t.test('acknowledgements with Reason Code and properties are understood; those w
   const [three = 0, four = 0] = idsOf(await client.messages())
   client.send(pubrec(three, ReasonCode.unspecifiedError, properties), pubrec(four, ReasonCode.noMatchingSubscribers, properties))
   const [rest, release] = (await client.take()).sort((a, b) => a.type - b.type)
-  t.match(rest, { type: PacketType.publish, payload: Buffer.from('5') }, 'the window has room again')
-  t.match(release, pubrel(four))
+  exactly(t, rest, { type: PacketType.publish, payload: Buffer.from('5') }, 'the window has room again')
+  exactly(t, release, pubrel(four))
   client.send(pubcomp(four, ReasonCode.packetIdentifierNotFound, properties))
   await client.vanish()
   const [again] = await open(test, lasting({ clientIdentifier: 'sleeper' }))
@@ -192,13 +192,13 @@ t.test('acknowledgements with Reason Code and properties are understood; those w
 t.test('acknowledgements for identifiers that are not in use, or of another QoS, change nothing (section 4.3.3)', async t => {
   const test = await startBroker(t)
   const client = await sleeper(test, 5, 1)
-  t.match(await client.send(puback(9), pubcomp(9), pubrec(9)).take(), [{ type: PacketType.pubrel, packetIdentifier: 9, reasonCode: ReasonCode.packetIdentifierNotFound }])
+  exactly(t, await client.send(puback(9), pubcomp(9), pubrec(9)).take(), [{ type: PacketType.pubrel, packetIdentifier: 9, reasonCode: ReasonCode.packetIdentifierNotFound }])
   await publish(test, ['1'], 2)
   await publish(test, ['2'], 1)
   const [one = 0] = idsOf(await client.messages())
   t.strictSame(await client.send(puback(one)).take(), [], 'QoS 2 is not done with PUBACK')
   client.send(pubrec(one), pubcomp(one))
-  t.match(await client.take(), [pubrel(one), { payload: Buffer.from('2') }])
+  exactly(t, await client.take(), [pubrel(one), { payload: Buffer.from('2') }])
   t.strictSame(await client.send(pubcomp(one + 1)).take(), [])
 })
 
@@ -229,7 +229,7 @@ forEachVersion(t, 'after PUBREC a new connection gets PUBREL, never PUBLISH agai
   await client.vanish()
   for (let i = 0; i < 2; i++) {
     const [again] = await open(test, lasting({ protocolVersion, clientIdentifier: 'sleeper' }))
-    t.match(await again.take(), [{ type: PacketType.publish, packetIdentifier: one, dup: true }, pubrel(two), { type: PacketType.publish, packetIdentifier: three, dup: true }])
+    exactly(t, await again.take(), [{ type: PacketType.publish, packetIdentifier: one, dup: true }, pubrel(two), { type: PacketType.publish, packetIdentifier: three, dup: true }])
     await again.vanish()
   }
   const [last] = await open(test, lasting({ protocolVersion, clientIdentifier: 'sleeper' }))
@@ -272,15 +272,15 @@ for (const qos of [1, 2] as const) {
     const messages = await client.messages()
     t.strictSame(payloadsOf(messages), ['1', '2', '3', 'now'])
     client.send({ type: PacketType.pingreq }).publish('b', 'x', { qos: 1, packetIdentifier: 1 })
-    t.match((await client.take()).map(({ type }) => type), [PacketType.pingresp, PacketType.puback])
+    exactly(t, (await client.take()).map(({ type }) => type), [PacketType.pingresp, PacketType.puback])
     const [one = 0, two = 0] = idsOf(messages)
     if (qos === 2) {
-      t.match(await client.send(pubrec(one)).take(), [pubrel(one)], 'a message counts until PUBCOMP')
-      t.match(await client.send(pubcomp(one)).take(), [{ payload: Buffer.from('4') }])
-      t.match(await client.send(pubrec(two, ReasonCode.unspecifiedError)).take(), [{ payload: Buffer.from('5') }], 'or a PUBREC with an error')
+      exactly(t, await client.send(pubrec(one)).take(), [pubrel(one)], 'a message counts until PUBCOMP')
+      exactly(t, await client.send(pubcomp(one)).take(), [{ payload: Buffer.from('4') }])
+      exactly(t, await client.send(pubrec(two, ReasonCode.unspecifiedError)).take(), [{ payload: Buffer.from('5') }], 'or a PUBREC with an error')
     } else {
-      t.match(await client.send(puback(one)).take(), [{ payload: Buffer.from('4') }])
-      t.match(await client.send(puback(two)).take(), [{ payload: Buffer.from('5') }])
+      exactly(t, await client.send(puback(one)).take(), [{ payload: Buffer.from('4') }])
+      exactly(t, await client.send(puback(two)).take(), [{ payload: Buffer.from('5') }])
     }
   })
 }
@@ -310,4 +310,18 @@ t.test('maximumInFlight holds where the Client allows more, and for 3.x', async 
     await client.vanish()
     await connect(test, { clientIdentifier: 'sleeper' })
   }
+})
+
+t.test('an acknowledgement for what was not resent yet makes no room beyond Receive Maximum [MQTT-3.3.4-9]', async t => {
+  const test = await startBroker(t)
+  const client = await sleeper(test, 5)
+  await publish(test, ['1', '2', '3', '4', '5'], 1)
+  const ids = idsOf(await client.messages())
+  await client.vanish()
+  const [again] = await open(test, { ...lasting(), clientIdentifier: 'sleeper', properties: { receiveMaximum: 2, sessionExpiryInterval: 60 } })
+  t.strictSame(payloadsOf(await again.messages()), ['1', '2'])
+  for (const id of ids.slice(2, 4)) again.send(puback(id)) // 3 and 4, which came before the connection broke
+  t.strictSame(await again.messages(), [], 'two are still unacknowledged')
+  again.send(puback(ids[0] ?? 0))
+  t.strictSame(payloadsOf(await again.messages()), ['5'])
 })

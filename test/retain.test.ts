@@ -1,6 +1,6 @@
 import t from 'tap'
 import { PacketType, type RetainHandling } from '../lib/packet/packets.ts'
-import { lasting, open, payloadsOf, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, startBroker } from './support/harness.ts'
 
 forEachVersion(t, 'a retained message takes the place of the one before, whatever their QoS, and comes with RETAIN 1 [MQTT-3.3.1-5]', async (t, protocolVersion) => {
@@ -21,7 +21,7 @@ forEachVersion(t, 'retained messages come behind SUBACK, with the lower QoS of t
     const [client] = await connect(test, { protocolVersion })
     client.send({ type: PacketType.subscribe, packetIdentifier: 1, properties: undefined, subscriptions: [{ topicFilter: '+', qos: granted, noLocal: false, retainAsPublished: false, retainHandling: 0 }] })
     const [first, ...messages] = await client.take()
-    t.match(first, { type: PacketType.suback, reasonCodes: [granted] })
+    exactly(t, first, { type: PacketType.suback, reasonCodes: [granted] })
     t.strictSame(messages.map(packet => packet.type === PacketType.publish && `${packet.topic.name} ${packet.qos} ${packet.retain}`).sort(),
       [0, 1, 2].map(qos => `q${qos} ${Math.min(qos, granted)} true`))
   }

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { ReasonCode } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type Properties } from '../lib/packet/packets.ts'
-import { lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
 import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
 /** Whether a CONNECT with Clean Start 0 finds a Session. */
@@ -77,7 +77,7 @@ t.test('the end of a Session is told once and removes its subscriptions', async 
   await test.clock.advance(6_000)
   t.strictSame(ended, ['client'])
   await test.broker.publish('a', 'x', { qos: 1 })
-  t.match(test.broker.metrics, { queuedMessages: 0 })
+  exactly(t, test.broker.metrics, { queuedMessages: 0 })
   await test.clock.advance(60_000)
   t.strictSame(ended, ['client'])
 })
@@ -117,7 +117,7 @@ t.test('DISCONNECT', t => {
     const [client] = await open(test, { will: will() })
     const [watcher] = await open(test, { clientIdentifier: 'watcher' })
     await watcher.subscribe('will')
-    t.match(await client.disconnect(0, { sessionExpiryInterval: 1 }).take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }])
+    exactly(t, await client.disconnect(0, { sessionExpiryInterval: 1 }).take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }])
     t.equal(await isPresent(test), false)
     t.strictSame(await watcher.payloads(), ['gone'], 'so the Will Message is published')
   })
@@ -151,7 +151,7 @@ for (const [first, second] of [[4, 4], [5, 5], [4, 5], [5, 4], [3, 5]] as const)
     const [old] = await open(test, lasting({ protocolVersion: first }))
     await old.subscribe('a', { qos: 1 })
     const [current, connack] = await open(test, lasting({ protocolVersion: second }))
-    t.match(await old.take(), first === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.sessionTakenOver }] : [])
+    exactly(t, await old.take(), first === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.sessionTakenOver }] : [])
     t.strictSame([old.isEnded, current.isEnded, connack.sessionPresent], [true, false, true])
     await test.broker.publish('a', 'x', { qos: 1 })
     t.strictSame(payloadsOf(await receiveAll(current)), ['x'])
@@ -166,7 +166,7 @@ t.test('what the old connection had not acknowledged goes to the new one [MQTT-4
   await test.broker.publish('a', 'x', { qos: 1 })
   await settled()
   const [current] = await open(test, lasting())
-  t.match(await receiveAll(current), [{ dup: true }])
+  exactly(t, await receiveAll(current), [{ dup: true }])
 })
 
 t.test('a Session Expiry Interval of 0 ends the Session at take-over: nothing is left to be present [MQTT-4.1.0-2]', async t => {
@@ -233,7 +233,7 @@ forEachVersion(t, 'it is published when the broker ends the connection: for an e
   t.strictSame(await watcher.payloads(), ['gone'])
   const [removed] = await open(test, { protocolVersion, will: will() })
   t.equal(test.broker.disconnect('client'), true)
-  t.match(await removed.take(), protocolVersion === 5 ? [{ reasonCode: ReasonCode.administrativeAction }] : [])
+  exactly(t, await removed.take(), protocolVersion === 5 ? [{ reasonCode: ReasonCode.administrativeAction }] : [])
   t.strictSame(await watcher.payloads(), ['gone'])
   for (const cleanStart of [true, false]) {
     const [taken] = await open(test, lasting({ protocolVersion, will: will() }))
@@ -249,7 +249,7 @@ for (const qos of [0, 1, 2] as const) {
     for (const payload of ['gone', '']) {
       const [client] = await open(test, { protocolVersion, will: will({ qos, payload: Buffer.from(payload) }) })
       await client.vanish()
-      t.match(await watcher.messages(), [{ qos, retain: false, payload: Buffer.from(payload) }])
+      exactly(t, await watcher.messages(), [{ qos, retain: false, payload: Buffer.from(payload) }])
     }
   })
 }
@@ -376,7 +376,7 @@ t.test('a Will Message is authorized at CONNECT, and again when it is published'
   const [watcher] = await open(test, { clientIdentifier: 'watcher' })
   await watcher.subscribe('#')
   const refused = new PacketClient(test.broker, 5).send(connectPacket({ will: will() }))
-  t.match(await refused.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized }])
+  exactly(t, await refused.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized }])
   isAllowed = true
   const [client] = await open(test, { will: will() })
   isAllowed = false
@@ -393,7 +393,14 @@ for (const [name, fields, reasonCode] of [
   t.test(`a Will Message with ${name} is refused at CONNECT`, async t => {
     const { broker } = await startBroker(t)
     const client = new PacketClient(broker, 5).send(connectPacket({ will: will(fields) }))
-    t.match(await client.take(), [{ type: PacketType.connack, reasonCode }])
+    exactly(t, await client.take(), [{ type: PacketType.connack, reasonCode }])
     t.equal(client.isEnded, true)
   })
 }
+
+t.test('a Will with wildcards in its Response Topic is refused [MQTT-3.3.2-14]', async t => {
+  const { broker } = await startBroker(t)
+  const client = new PacketClient(broker, 5).send(connectPacket({ will: will({ properties: { responseTopic: 'a/#' } }) }))
+  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.protocolError }])
+  t.equal(client.isEnded, true)
+})

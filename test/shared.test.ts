@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { ReasonCode, sharedSubscriptionStrategies, type SharedSubscriptionStrategy } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type QoS } from '../lib/packet/packets.ts'
-import { lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
 
 const filter = '$share/group/t/+'
@@ -125,11 +125,11 @@ t.test('a QoS 2 message that was sent is completed when its member comes back, a
   await publish(test, ['published', 'received', 'waiting'], 2)
   const [, received] = await first.messages()
   first.send(pubrec(received?.packetIdentifier ?? 0))
-  t.match(await first.take(), [pubrel(received?.packetIdentifier ?? 0)])
+  exactly(t, await first.take(), [pubrel(received?.packetIdentifier ?? 0)])
   await first.vanish()
   t.strictSame(payloadsOf(await receiveAll(second)), ['waiting'], 'what was never sent may go to another')
   const [again] = await open(test, lasting({ clientIdentifier: 'm0' }))
-  t.match(await again.take(), [{ type: PacketType.publish, dup: true, payload: Buffer.from('published') }, pubrel(received?.packetIdentifier ?? 0)])
+  exactly(t, await again.take(), [{ type: PacketType.publish, dup: true, payload: Buffer.from('published') }, pubrel(received?.packetIdentifier ?? 0)])
 })
 
 t.test('a QoS 2 message that was sent goes to nobody else when its member\'s Session ends [MQTT-4.8.2-5]', async t => {
@@ -260,7 +260,7 @@ t.test('what no other member may have stays with its Session and is resent as it
   await first.vanish()
   t.strictSame(await second.payloads(), [])
   const [again] = await open(test, lasting({ clientIdentifier: 'm0' }))
-  t.match(await again.take(), [{ payload: Buffer.from('1'), dup: true, packetIdentifier: message?.packetIdentifier }])
+  exactly(t, await again.take(), [{ payload: Buffer.from('1'), dup: true, packetIdentifier: message?.packetIdentifier }])
 })
 
 t.test('authorizeDeliver passes over a member that may not have the message', async t => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { ReasonCode, type SubscriptionOptions } from '../lib/index.ts'
 import { PacketType, type Packet, type Properties, type SubscriptionRequest } from '../lib/packet/packets.ts'
-import { lasting, open, payloadsOf, pubcomp, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, pubcomp, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, startBroker, type PacketClient } from './support/harness.ts'
 
 function subscribe (filters: readonly (Partial<SubscriptionRequest> & { topicFilter: string })[], packetIdentifier = 1, properties?: Properties): Packet {
@@ -53,7 +53,7 @@ forEachVersion(t, 'a filter that is none fails alone, in its place of the SUBACK
   const bad = ['a/#/b', 'a#', '#/a', '##', 'a+', '+a/b', 'a/b+/c', '', '$share//t', '$share/g', '$share/g/', '$share/a+/t', '$share/#/t', '$share/g/a/#/b', 'x'.repeat(4097)]
   client.send(subscribe(bad.flatMap(topicFilter => [{ topicFilter }, { topicFilter: 'good', qos: 1 }])))
   const failure = protocolVersion === 5 ? ReasonCode.topicFilterInvalid : ReasonCode.unspecifiedError
-  t.match(await client.take(), [{ type: PacketType.suback, reasonCodes: bad.flatMap(() => [failure, 1]) }])
+  exactly(t, await client.take(), [{ type: PacketType.suback, reasonCodes: bad.flatMap(() => [failure, 1]) }])
   t.strictSame(await heard(client, ['good', 't', 'a']), ['good'])
 })
 
@@ -61,7 +61,7 @@ forEachVersion(t, 'one SUBACK with the SUBSCRIBE\'s identifier and a code for ea
   const [client] = await connect(await startBroker(t), { protocolVersion })
   const filters = Array.from({ length: 100 }, (_, i) => ({ topicFilter: `t/${i}`, qos: i % 3 as 0 | 1 | 2 }))
   client.send(subscribe(filters, 65_535))
-  t.match(await client.take(), [{ type: PacketType.suback, packetIdentifier: 65_535, reasonCodes: filters.map(({ qos }) => qos) }])
+  exactly(t, await client.take(), [{ type: PacketType.suback, packetIdentifier: 65_535, reasonCodes: filters.map(({ qos }) => qos) }])
   t.equal((await heard(client, filters.map(({ topicFilter }) => topicFilter))).length, 100)
 })
 
@@ -69,7 +69,7 @@ forEachVersion(t, 'messages come with the lower of their QoS and the granted one
   const test = await startBroker(t)
   for (const granted of [0, 1, 2] as const) {
     const [client] = await connect(test, { protocolVersion })
-    t.match(await client.subscribe('a', { qos: granted }), { reasonCodes: [granted] })
+    exactly(t, await client.subscribe('a', { qos: granted }), { reasonCodes: [granted] })
     for (const qos of [0, 1, 2] as const) await test.broker.publish('a', 'x', { qos })
     t.strictSame((await client.messages()).map(({ qos }) => qos), [0, Math.min(1, granted), granted])
   }
@@ -90,7 +90,7 @@ t.test('replacing a subscription replaces all its options [MQTT-3.8.4-3]', async
   t.strictSame(await client.messages(), [])
   await client.subscribe('a', {}, { subscriptionIdentifiers: [2] })
   client.publish('a', 'x', { retain: true })
-  t.match(await client.messages(), [{ retain: false, properties: { subscriptionIdentifiers: [2] } }])
+  exactly(t, await client.messages(), [{ retain: false, properties: { subscriptionIdentifiers: [2] } }])
   await client.subscribe('a', { retainHandling: 2 })
   client.publish('a', 'x')
   t.equal((await client.messages())[0]?.properties, undefined)
@@ -143,13 +143,13 @@ t.test('No Local holds for its own subscription alone: QoS and identifiers are t
   await client.subscribe('a', { noLocal: true, qos: 2 }, { subscriptionIdentifiers: [1] })
   await client.subscribe('+', { qos: 1 }, { subscriptionIdentifiers: [2] })
   client.publish('a', 'x', { qos: 2, packetIdentifier: 1 })
-  t.match(await client.messages(), [{ qos: 1, properties: { subscriptionIdentifiers: [2] } }])
+  exactly(t, await client.messages(), [{ qos: 1, properties: { subscriptionIdentifiers: [2] } }])
 })
 
 t.test('No Local on a Shared Subscription is a Protocol Error [MQTT-3.8.3-4]', async t => {
   const [client] = await connect(await startBroker(t))
   client.send(subscribe([{ topicFilter: '$share/g/a', noLocal: true }]))
-  t.match(await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }])
+  exactly(t, await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.protocolError }])
   t.equal(client.isEnded, true)
 })
 
@@ -165,23 +165,23 @@ t.test('hooks decide about each filter: refusal, a lower QoS, a failure', async 
   })
   const filters = ['no', 'quota', 'low', 'broken', 'yes'].map(topicFilter => ({ topicFilter, qos: 1 as const }))
   const [five] = await connect(test)
-  t.match(await five.send(subscribe(filters)).take(), [{ reasonCodes: [ReasonCode.notAuthorized, ReasonCode.quotaExceeded, 0, ReasonCode.implementationSpecificError, 1] }])
+  exactly(t, await five.send(subscribe(filters)).take(), [{ reasonCodes: [ReasonCode.notAuthorized, ReasonCode.quotaExceeded, 0, ReasonCode.implementationSpecificError, 1] }])
   t.strictSame(await heard(five, filters.map(({ topicFilter }) => topicFilter)), ['low', 'yes'])
   const [four] = await connect(test, { protocolVersion: 4, clientIdentifier: 'four' })
-  t.match(await four.send(subscribe(filters)).take(), [{ reasonCodes: [0x80, 0x80, 0, 0x80, 1] }], '3.1.1 knows one failure')
+  exactly(t, await four.send(subscribe(filters)).take(), [{ reasonCodes: [0x80, 0x80, 0, 0x80, 1] }], '3.1.1 knows one failure')
 })
 
 t.test('over maximumSubscriptions a filter is refused with 0x97, one that is there can be replaced', async t => {
   const [client] = await connect(await startBroker(t, { limits: { maximumSubscriptions: 2 } }))
-  t.match(await client.send(subscribe(['a', 'b', 'c', 'a'].map(topicFilter => ({ topicFilter, qos: 1 as const })))).take(), [{ reasonCodes: [1, 1, ReasonCode.quotaExceeded, 1] }])
+  exactly(t, await client.send(subscribe(['a', 'b', 'c', 'a'].map(topicFilter => ({ topicFilter, qos: 1 as const })))).take(), [{ reasonCodes: [1, 1, ReasonCode.quotaExceeded, 1] }])
   client.send(unsubscribe(['a']), subscribe([{ topicFilter: 'c' }]))
-  t.match(await client.take(), [{ type: PacketType.unsuback }, { reasonCodes: [0] }])
+  exactly(t, await client.take(), [{ type: PacketType.unsuback }, { reasonCodes: [0] }])
 })
 
 forEachVersion(t, 'UNSUBSCRIBE ends the subscription whose filter is identical, and no other [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-4] [MQTT-2.2.1-6]', async (t, protocolVersion) => {
   const [client] = await connect(await startBroker(t), { protocolVersion })
   client.send(subscribe(['a/b', 'a/+', 'a/B'].map(topicFilter => ({ topicFilter }))), unsubscribe(['a/+'], 65_535))
-  t.match(await client.take(), [{ type: PacketType.suback }, { type: PacketType.unsuback, packetIdentifier: 65_535 }])
+  exactly(t, await client.take(), [{ type: PacketType.suback }, { type: PacketType.unsuback, packetIdentifier: 65_535 }])
   t.strictSame(await heard(client, ['a/b', 'a/B', 'a/c']), ['a/b', 'a/B'])
 })
 
@@ -205,8 +205,8 @@ forEachVersion(t, 'UNSUBSCRIBE lets deliveries that have begun come to their end
   await client.take()
   await client.vanish()
   const [again] = await open(test, lasting({ protocolVersion }))
-  t.match(await again.take(), [{ type: PacketType.publish, packetIdentifier: id, dup: true }], 'and the Session is still without the filter')
-  t.match(await again.send(pubrec(id)).take(), [pubrel(id)])
+  exactly(t, await again.take(), [{ type: PacketType.publish, packetIdentifier: id, dup: true }], 'and the Session is still without the filter')
+  exactly(t, await again.send(pubrec(id)).take(), [pubrel(id)])
   t.strictSame(await again.send(pubcomp(id)).publish('a', 'x').take(), [])
 })
 
@@ -223,6 +223,6 @@ forEachVersion(t, 'a Session keeps its subscriptions and what was unsubscribed s
 
 t.test('in 3.1 a SUBACK never carries 0x80 (3.1 section 3.9)', async t => {
   const [client] = await connect(await startBroker(t, { hooks: { authorizeSubscribe: () => false } }), { protocolVersion: 3 })
-  t.match(await client.subscribe('a', { qos: 1 }), { reasonCodes: [0] })
+  exactly(t, await client.subscribe('a', { qos: 1 }), { reasonCodes: [0] })
   t.strictSame(await heard(client, ['a']), [])
 })

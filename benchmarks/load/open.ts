@@ -26,7 +26,7 @@ export async function openAll (load: Load, fields: readonly ConnectionFields[], 
 
 /** As many of `wanted` connections as there are file descriptors for, beside `others`; tells when it is fewer. */
 export function affordable (load: Load, wanted: number, others: number): number {
-  const limit = descriptorLimit() - others - ownDescriptors
+  const limit = Math.max(0, descriptorLimit() - others - ownDescriptors)
   if (wanted <= limit) return wanted
   load.cuts.push(`${limit} of ${wanted} connections: file descriptors (ulimit -n)`)
   return limit

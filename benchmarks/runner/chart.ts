@@ -4,8 +4,8 @@ export interface BarGroup {
   readonly values: ReadonlyMap<string, number>
 }
 
-const width = 820
-const labelWidth = 250
+const width = 870
+const labelWidth = 300
 const valueWidth = 60
 const barHeight = 14
 const groupGap = 12

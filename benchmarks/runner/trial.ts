@@ -106,7 +106,7 @@ async function freePort (): Promise<number> {
 async function listening (server: ChildProcess, port: number, problems: Promise<string>): Promise<void> {
   const end = performance.now() + startSeconds * 1000
   while (!await accepts(port)) {
-    if (server.exitCode !== null) throw new Error(`the broker did not start: ${(await problems).trim().slice(-200)}`)
+    if (server.exitCode !== null) throw new Error(`the broker did not start: ${(await problems).replace(/^\d+: /gm, '').trim().slice(-200)}`)
     if (performance.now() > end) throw new Error('the broker did not start in time')
     await pause(0.05)
   }

@@ -44,9 +44,9 @@ export class FrameWriter {
     return true
   }
 
-  // What is being sent has not expired: it keeps at least a second [MQTT-3.3.2-6].
+  // What is sent again may have expired since it was sent first [MQTT-3.3.2-6].
   #secondsLeft (expiresAt: number): number {
-    return Math.max(1, Math.ceil((expiresAt - this.#clock.now()) / 1000))
+    return Math.max(0, Math.ceil((expiresAt - this.#clock.now()) / 1000))
   }
 }
 

@@ -57,6 +57,17 @@ export class HookRunner {
     }
   }
 
+  /**
+   * Waits for something else that a plugin does, under the same deadline.
+   * @param name told in the log
+   * @throws MqttError when it throws, rejects or takes too long
+   */
+  async guard<T> (name: string, ask: () => MaybePromise<T>): Promise<T> {
+    const answer = await this.#await(name, Promise.resolve().then(ask))
+    if (answer instanceof Failure) throw answer.error
+    return answer
+  }
+
   /** The first decisive answer; undefined when all abstained. */
   authenticate (request: AuthenticateRequest, chain: readonly Hook<'authenticate'>[] = this.chains.authenticate ?? [], from = 0): MaybePromise<AuthenticateResult> {
     for (let i = from; i < chain.length; i++) {
@@ -127,7 +138,7 @@ export class HookRunner {
     }
   }
 
-  async #await<T> (name: HookName, answer: PromiseLike<T>): Promise<T | Failure> {
+  async #await<T> (name: string, answer: PromiseLike<T>): Promise<T | Failure> {
     let stop: (() => void) | undefined
     const deadline = new Promise<never>((_resolve, reject) => {
       stop = this.#clock.after(this.#timeoutMs, () => { reject(new Error(`no answer within ${this.#timeoutMs} ms (hookTimeoutMs)`)) })
@@ -141,7 +152,7 @@ export class HookRunner {
     }
   }
 
-  #report (name: HookName, cause: unknown): Failure {
+  #report (name: string, cause: unknown): Failure {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `the hook ${name} failed: ${reason}`, { cause })
     this.#logger.error({ err: error, hook: name }, error.message)

@@ -18,6 +18,7 @@ export async function admit (client: Client, packet: ConnectPacket, allow: Allow
   identify(client, allow)
   await authorizeWill(client, packet)
   const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
+  checkPatch(client, patch)
   const refused = packet.cleanStart ? [] : await authorizeRestored(client)
   if (client.phase !== 'connecting') return
   if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
@@ -28,6 +29,21 @@ function identify (client: Client, { data, username, clientIdentifier }: Allow):
   client.data = data
   client.username = username ?? client.username
   client.clientIdentifier = clientIdentifier ?? client.clientIdentifier
+}
+
+/** What hooks say goes on the wire: it must fit. */
+function checkPatch ({ clientIdentifier }: Client, { keepAlive, sessionExpiryInterval }: ConnectPatch): void {
+  if (clientIdentifier === '' || Buffer.byteLength(clientIdentifier) > 65_535) throw hookFailed('clientIdentifier', 'a text of 1 to 65,535 bytes')
+  if (!isWithin(keepAlive, 65_535)) throw hookFailed('keepAlive', 'a whole number from 0 to 65,535')
+  if (!isWithin(sessionExpiryInterval, neverExpires)) throw hookFailed('sessionExpiryInterval', 'a whole number from 0 to 0xFFFFFFFF')
+}
+
+function isWithin (value: number | undefined, maximum: number): boolean {
+  return value === undefined || (Number.isInteger(value) && value >= 0 && value <= maximum)
+}
+
+function hookFailed (field: string, expected: string): MqttError {
+  return new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `a hook gave a ${field} that is not ${expected}`)
 }
 
 function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch, refused: readonly string[], extra: Properties): void {

@@ -1,6 +1,7 @@
 import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Accept, Continue, Exchange } from '../contract/authentication.ts'
+import type { Deny } from '../contract/hooks.ts'
 import type { ConnectPacket, AuthPacket, Properties } from '../packet/packets.ts'
 import { PacketType } from '../packet/packets.ts'
 import { admit } from './admit.ts'
@@ -41,8 +42,9 @@ async function advance (client: Client, data: Buffer | undefined): Promise<void>
 
 /** @throws MqttError when the method refuses, or fails, which counts as a refusal */
 async function stepOf (client: Client, data: Buffer | undefined): Promise<Continue | Accept> {
-  const step = await client.authentication?.exchange?.next(data)
-  if (step === undefined) throw protocolError('no exchange is going on (4.12)')
+  const exchange = client.authentication?.exchange
+  if (exchange === undefined) throw protocolError('no exchange is going on (4.12)')
+  const step = await client.services.hooks.guard('authentication method', () => exchange.next(data)).catch((): Deny => ({ allow: false }))
   if ('continue' in step || step.allow) return step
   throw refusal({ reasonCode: ReasonCode.notAuthorized, ...step }, { username: undefined, password: undefined })
 }

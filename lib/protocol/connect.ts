@@ -7,6 +7,7 @@ import { topicNameFault } from '../topic/topic-name.ts'
 import { admit } from './admit.ts'
 import { authenticate } from './authenticate.ts'
 import { beginExchange } from './auth.ts'
+import { checkResponseTopic } from './publish-message.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
 import { PublishRate } from './publish-rate.ts'
@@ -50,6 +51,7 @@ function checkWill ({ will }: ConnectPacket, limits: Limits): void {
   if (will === undefined) return
   const fault = topicNameFault(will.topicName, limits)
   if (fault !== undefined) throw new MqttError(ErrorCode.topicNameInvalid, ReasonCode.topicNameInvalid, `the Will Topic ${fault}`)
+  checkResponseTopic(will.properties?.responseTopic)
 }
 
 function identifierNotValid (message: string): MqttError {

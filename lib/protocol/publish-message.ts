@@ -112,6 +112,12 @@ export function checkTopicName ({ limits }: BrokerServices, topicName: string): 
   if (fault !== undefined) throw topicNameInvalid(`the Topic Name ${fault}`)
 }
 
+/** @throws MqttError for a Response Topic with wildcards [MQTT-3.3.2-14], or an empty one */
+export function checkResponseTopic (responseTopic: string | undefined): void {
+  if (responseTopic === undefined || (responseTopic !== '' && !/[+#]/.test(responseTopic))) return
+  throw protocolError('the Response Topic is no Topic Name [MQTT-3.3.2-14]')
+}
+
 /** When a message with that Message Expiry Interval, in seconds, ends; Infinity for none. */
 export function expiresAt (services: BrokerServices, messageExpiryInterval: number | undefined): number {
   return messageExpiryInterval === undefined ? Infinity : services.clock.now() + messageExpiryInterval * 1000

@@ -6,7 +6,7 @@ import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/packets.ts'
 import { emptyTopic, type Topic } from '../topic/topic.ts'
 import type { Client } from './client.ts'
-import { checkedTopic, expiresAt, publishMessage } from './publish-message.ts'
+import { checkedTopic, checkResponseTopic, expiresAt, publishMessage } from './publish-message.ts'
 import { InboundTopicAliases } from './topic-alias.ts'
 
 /** PUBLISH (section 3.3). Acknowledges after the message was routed, never before. */
@@ -61,10 +61,7 @@ function isNew (client: Client, packetIdentifier: number): boolean {
 
 function checkProperties (properties: Properties): void {
   if (properties.subscriptionIdentifiers !== undefined) throw protocolError('a Client sent a Subscription Identifier [MQTT-3.3.4-6]')
-  const { responseTopic } = properties
-  if (responseTopic !== undefined && (responseTopic === '' || /[+#]/.test(responseTopic))) {
-    throw protocolError('the Response Topic is no Topic Name [MQTT-3.3.2-14]')
-  }
+  checkResponseTopic(properties.responseTopic)
 }
 
 /** What is well formed, and still not taken. */

@@ -53,7 +53,10 @@ export class Router {
     for (let i = 0; i < recipients.length; i++) {
       const recipient = recipients[i]?.session === publisher ? recipients[i]?.forPublisher : recipients[i]
       if (recipient === undefined) continue
-      if (gate?.(recipient.session, message) === false) continue
+      if (gate?.(recipient.session, message) === false) {
+        this.#services.dropped(recipient.session, message, 'notAuthorized')
+        continue
+      }
       recipient.session.deliver(message, message.retain && recipient.retainAsPublished ? recipient.asRetained : recipient, undefined)
       count++
     }
@@ -101,11 +104,19 @@ export class Router {
   /** Hands a new subscription its retained messages (section 3.3.1.3); a Shared Subscription gets none. */
   replayRetained (session: Session, parsed: ParsedTopicFilter, options: SubscriptionOptions, isNew: boolean, now: number): void {
     if (this.retained.count === 0 || parsed.shareName !== undefined || !isReplayed(options.retainHandling, isNew)) return
-    const gate = this.#services.deliveryGate()
-    const all = this.retained.match(parsed.filter, now)
-    const messages = gate === undefined ? all : all.filter(message => gate(session, message))
+    const messages = this.#permitted(session, this.retained.match(parsed.filter, now))
     const subscriptionIdentifiers = options.subscriptionIdentifier === 0 ? [] : [options.subscriptionIdentifier]
     session.outbox.replay(messages, { qos: options.qos, retain: true, subscriptionIdentifiers }) // [MQTT-3.3.1-9]
+  }
+
+  #permitted (session: Session, messages: readonly Message[]): readonly Message[] {
+    const gate = this.#services.deliveryGate()
+    if (gate === undefined) return messages
+    return messages.filter(message => {
+      const isPermitted = gate(session, message)
+      if (!isPermitted) this.#services.dropped(session, message, 'notAuthorized')
+      return isPermitted
+    })
   }
 
   #plan (topic: Topic): DeliveryPlan {

@@ -21,6 +21,8 @@ export class Delivery {
   packetIdentifier = 0
   /** PUBREC has come: from here on PUBREL is resent, never PUBLISH (section 4.3.3). */
   isReleased = false
+  /** In flight since an earlier connection, and not yet resent in this one: the Client's Receive Maximum does not count it. */
+  isUnsent = false
 
   constructor (message: Message, options: DeliveryOptions, qos: QoS, share: Share | undefined) {
     this.message = message

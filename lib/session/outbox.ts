@@ -25,6 +25,7 @@ export class Outbox {
   #waiting: WaitingMessages | undefined = undefined
   /** In flight since an earlier connection and not yet resent in this one. */
   #unsent: Fifo<Delivery> | undefined = undefined
+  #unsentCount = 0
   #replay: Fifo<Replayed> | undefined = undefined
   #hasEnded = false
   /** Something was sent since the last `keepInFlight`. */
@@ -44,7 +45,7 @@ export class Outbox {
   get #hasBacklog (): boolean { return this.#waiting !== undefined || this.#unsent !== undefined || this.#replay !== undefined }
 
   get #canSend (): boolean {
-    return this.#sink?.hasRoom === true && this.#inFlight.size - (this.#unsent?.length ?? 0) < this.#receiveMaximum // [MQTT-3.3.4-9]
+    return this.#sink?.hasRoom === true && this.#inFlight.size - this.#unsentCount < this.#receiveMaximum // [MQTT-3.3.4-9]
   }
 
   /** A live message that matched: sends it, keeps it, or drops it with a reason. */
@@ -98,8 +99,12 @@ export class Outbox {
     this.#receiveMaximum = receiveMaximum
     if (this.#inFlight.size > 0) {
       this.#unsent = new Fifo()
-      for (const delivery of this.#inFlight.inOrder()) this.#unsent.push(delivery)
+      for (const delivery of this.#inFlight.inOrder()) {
+        delivery.isUnsent = true
+        this.#unsent.push(delivery)
+      }
     }
+    this.#unsentCount = this.#inFlight.size
     this.pump()
   }
 
@@ -156,7 +161,7 @@ export class Outbox {
   extractShared (isOfflineToo: boolean): Delivery[] {
     const canMove = ({ share, message }: Delivery): boolean => share?.canRedispatch(message, this.#target, isOfflineToo) === true
     const sent = this.#inFlight.inOrder().filter(delivery => delivery.qos === QoS.atLeastOnce && canMove(delivery))
-    for (const delivery of sent) this.#inFlight.delete(delivery)
+    for (const delivery of sent) this.#free(delivery)
     return [...sent, ...this.extract(canMove)]
   }
 
@@ -198,8 +203,13 @@ export class Outbox {
   }
 
   #complete (delivery: Delivery): void {
-    this.#inFlight.delete(delivery)
+    this.#free(delivery)
     if (this.#hasBacklog) this.pump()
+  }
+
+  #free (delivery: Delivery): void {
+    this.#inFlight.delete(delivery)
+    if (delivery.isUnsent) this.#unsentCount--
   }
 
   #resend (): void {
@@ -211,6 +221,8 @@ export class Outbox {
   }
 
   #sendAgain (delivery: Delivery): void {
+    delivery.isUnsent = false
+    this.#unsentCount--
     if (delivery.isReleased) this.#sink?.acknowledge(PacketType.pubrel, delivery.packetIdentifier)
     else if (!this.#publish(delivery, true)) { // DUP [MQTT-3.3.1-1]
       this.#inFlight.delete(delivery)

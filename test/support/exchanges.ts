@@ -1,3 +1,4 @@
+import type { Test } from 'tap'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
 import { PacketType, type AcknowledgePacket, type AcknowledgeType, type ConnackPacket, type ConnectPacket, type Packet, type Properties, type PublishPacket, type WillFields } from '../../lib/packet/packets.ts'
 import type { Broker } from '../../lib/broker.ts'
@@ -57,4 +58,16 @@ export function answerTo (packet: Packet): Packet | undefined {
   if (packet.type === PacketType.pubrec && packet.reasonCode < 0x80) return pubrel(packet.packetIdentifier)
   if (packet.type === PacketType.pubrel) return pubcomp(packet.packetIdentifier)
   return undefined
+}
+
+/** As `t.match`, which is content when more comes than was expected; here arrays have to be as long as their pattern. */
+export function exactly (t: Test, found: unknown, pattern: object, message = 'is exactly what was expected'): void {
+  if (isAsLong(found, pattern)) t.match(found, pattern, message)
+  else t.strictSame(found, pattern, message)
+}
+
+function isAsLong (found: unknown, pattern: unknown): boolean {
+  if (Array.isArray(pattern)) return Array.isArray(found) && found.length === pattern.length && pattern.every((one, index) => isAsLong(found[index], one))
+  if (typeof pattern !== 'object' || pattern === null || typeof found !== 'object' || found === null) return true
+  return Object.entries(pattern).every(([name, value]) => isAsLong((found as Record<string, unknown>)[name], value))
 }

@@ -1,0 +1,96 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+import ts from 'typescript'
+import type { Bench } from '../benchmarks/report.ts'
+import { barChart } from '../benchmarks/runner/chart.ts'
+import { median, pairedRatio } from '../benchmarks/runner/statistics.ts'
+import { Sequence } from '../benchmarks/load/sequence.ts'
+import { Totals } from '../benchmarks/load/totals.ts'
+
+const root = join(import.meta.dirname, '..')
+
+/** The end-to-end benchmarks without their types, in a folder of the test: what `npm run bench` compiles, for any Node. */
+function compile (folder: string): string {
+  for (const part of ['load', 'runner', 'servers', '.']) {
+    for (const name of readdirSync(join(root, 'benchmarks', part), { recursive: part !== '.', encoding: 'utf8' }).filter(name => name.endsWith('.ts'))) {
+      const file = join(folder, part, name.replace(/\.ts$/, '.js'))
+      mkdirSync(dirname(file), { recursive: true })
+      writeFileSync(file, stripped(readFileSync(join(root, 'benchmarks', part, name), 'utf8')))
+    }
+  }
+  return folder
+}
+
+function stripped (program: string): string {
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, verbatimModuleSyntax: true, rewriteRelativeImportExtensions: true }
+  return ts.transpileModule(program, { compilerOptions }).outputText
+}
+
+const folder = compile(t.testdir({}))
+const out = join(folder, 'out')
+
+/** Runs the benchmarks against the command line as it was built. */
+async function bench (t: Test, ...args: string[]): Promise<{ code: unknown, problems: string }> {
+  const child = spawn(process.execPath, [join(folder, 'run.js'), '--out', out, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+  t.teardown(() => { child.kill() })
+  const [problems, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]) as [string, unknown[]]
+  return { code, problems }
+}
+
+t.test('npm run bench measures a broker from outside and loses nothing', async t => {
+  const { code, problems } = await bench(t, '--only', 'pairs-qos1,v5-qos1,websocket-qos1', '--brokers', 'myelin', '--rounds', '1', '--seconds', '0.2', '--warmup', '0.1')
+  t.equal(code, 0, problems)
+  const { results, machine } = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')) as Bench
+  t.match(machine, { node: process.version, commit: String, date: /^\d{4}-\d\d-\d\d$/ })
+  t.same(results.map(({ scenario }) => scenario), ['pairs-qos1', 'v5-qos1', 'websocket-qos1'])
+  for (const { scenario, broker, figures, failed } of results) {
+    t.match({ broker, failed }, { broker: 'myelin', failed: undefined }, scenario)
+    t.match(figures, { sent: figures['received'], errors: 0, lost: 0, duplicated: 0, outOfOrder: 0, badAcknowledgements: 0, p50Us: Number, p99Us: Number, cpuUs: Number, noise: Number }, scenario)
+    t.ok((figures['messages'] ?? 0) > 0, `${scenario}: messages were measured`)
+  }
+  t.match(readFileSync(join(out, 'report.md'), 'utf8'), /^\| 10 pairs, QoS 1, window 32 \| [\d.,]+ \| – \|$/m)
+  t.match(readFileSync(join(out, 'chart.svg'), 'utf8'), /^<svg [^]*<\/svg>\n$/)
+})
+
+t.test('npm run bench says what it does not know', async t => {
+  const { code, problems } = await bench(t, '--only', 'nothing-of-that-name')
+  t.equal(code, 1)
+  t.match(problems, /no scenario nothing-of-that-name; there are pairs-qos0/)
+})
+
+t.test('a subscriber tells lost, late and repeated messages apart', t => {
+  const credits = (numbers: number[], totals: Totals): number[] => {
+    const sequence = new Sequence()
+    return numbers.map(number => sequence.add(number, totals))
+  }
+  const totals = new Totals()
+  t.same(credits([0, 1, 3, 2, 3, 6], totals), [1, 1, 2, 0, 0, 3], 'what is skipped makes room in the window at once')
+  t.match(totals, { lost: 2, outOfOrder: 1, duplicated: 1 })
+  const far = new Totals()
+  t.same(credits([0, 100, 1, 99], far), [1, 100, 0, 0])
+  t.match(far, { lost: 98, outOfOrder: 1, duplicated: 1 }, 'what is long gone counts as repeated')
+  t.end()
+})
+
+t.test('medians and ratios of pairs', t => {
+  t.equal(median([]), undefined)
+  t.equal(median([3, 1, 2]), 2)
+  t.equal(median([4, 1, 2, 3]), 2.5)
+  t.equal(pairedRatio([]), undefined)
+  t.match(pairedRatio([2]), { ratio: 2, low: 0, high: Infinity }, 'one pair says nothing about its own accuracy')
+  const { ratio = 0, low = 0, high = 0 } = pairedRatio([0.5, 2, 1]) ?? {}
+  t.ok(Math.abs(ratio - 1) < 1e-12 && low < 0.2 && high > 5, 'ratios cancel out, and spread widens the interval')
+  t.end()
+})
+
+t.test('the chart has a bar for each value and none for what was not measured', t => {
+  const svg = barChart('cost <µs>', 'note', ['a', 'b'], [{ title: 'both', values: new Map([['a', 1], ['b', 2]]) }, { title: 'one', values: new Map([['b', 4]]) }])
+  t.equal(svg.match(/<rect [^>]*width="10" height="10"/g)?.length, 2, 'the legend')
+  t.same([...svg.matchAll(/<rect [^>]*width="([\d.]+)" height="11"/g)].map(([, width]) => Number(width)), [127.5, 255, 510])
+  t.match(svg, 'cost &lt;µs>')
+  t.end()
+})
