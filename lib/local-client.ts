@@ -7,7 +7,7 @@ import { LocalSubscription, type SubscribeOptions } from './local-subscription.t
 import { brokerClosed, checkNumber, checkQos } from './option-checks.ts'
 import type { MessageProperties, QoS } from './packet/packets.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
-import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage } from './protocol/publish-message.ts'
+import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage, type Origin } from './protocol/publish-message.ts'
 import type { SessionServices } from './session/session-services.ts'
 import { Session } from './session/session.ts'
 import { parseTopicFilter } from './topic/topic-filter.ts'
@@ -31,6 +31,8 @@ export interface RequestOptions extends PublishOptions {
   responseTopic?: string
 }
 
+const host: Origin = { client: undefined, session: undefined, isWill: false }
+
 /** The host as a client of its own broker: the same rules, no socket, and nobody to ask for leave. */
 export class LocalClient {
   readonly #services: BrokerServices & SessionServices
@@ -45,14 +47,11 @@ export class LocalClient {
     if (this.#services.isClosing) throw brokerClosed()
     checkQos(qos)
     checkTopicName(this.#services, topicName)
-    const message = new Message({
-      topic: checkedTopic(this.#services, this.#services.topics.named(topicName)),
-      payload: bytesOf(payload), qos, retain, properties, publisher: undefined,
-      expiresAt: expiresAt(this.#services, properties?.messageExpiryInterval),
-    })
+    const topic = checkedTopic(this.#services, this.#services.topics.named(topicName))
+    const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
     if (properties !== undefined) checkProperties(message)
     if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
-    const reasonCode = await publishMessage(this.#services, message, { client: undefined, session: undefined, isWill: false })
+    const reasonCode = await publishMessage(this.#services, message, host)
     if (reasonCode >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, reasonCode, 'onPublish refused the message')
   }
 

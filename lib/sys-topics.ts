@@ -42,9 +42,7 @@ export class SysTopics {
 
   #send (topicName: string, text: string): void {
     const topic = this.#services.topics.named(topicName)
-    this.#services.router.route(new Message({
-      topic, payload: Buffer.from(text), qos: 0, retain: true, properties: undefined, expiresAt: Infinity, publisher: undefined,
-    }), undefined)
+    this.#services.router.route(new Message({ payload: Buffer.from(text), qos: 0, retain: true, properties: undefined }, topic, undefined), undefined)
   }
 
   #values (): [name: string, value: string | number][] {

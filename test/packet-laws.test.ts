@@ -123,6 +123,7 @@ function areKeysOfObject (properties: Properties | undefined): boolean {
 function isKnownToOther (packet: Packet): boolean {
   if (packet.type === 12 || packet.type === 13) return true
   if (!areKeysOfObject(packet.properties)) return false
+  if (packet.type === 15) return packet.properties !== undefined // the short form of section 3.15.2.1 is an error to it
   if (packet.type === 14) return packet.reasonCode !== ReasonCode.badAuthenticationMethod
   if (packet.type !== 1) return true
   return packet.clientIdentifier !== '' && areKeysOfObject(packet.will?.properties) && !(packet.username === undefined && packet.password !== undefined)

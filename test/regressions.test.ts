@@ -30,7 +30,7 @@ function subscribePacket (...topicFilters: string[]): SubscribePacket {
 }
 
 function messageOf (topic: Topic, expiresAt = Infinity): Message {
-  return new Message({ topic, payload: Buffer.from('x'), qos: 1, retain: false, properties: undefined, expiresAt, publisher: undefined })
+  return new Message({ payload: Buffer.from('x'), qos: 1, retain: false, properties: undefined }, topic, undefined, expiresAt)
 }
 
 /** What Sessions need of a broker, and the work that they do with it. */
@@ -381,7 +381,7 @@ t.test('what is in flight does not keep the chunk alive that it came in', t => {
   const sink = { isCongested: false, hasRoom: true, publish: () => true, acknowledge: () => undefined, send: () => undefined, disconnect: () => undefined }
   session.attach(sink, 10)
   const chunk = Buffer.alloc(65_536)
-  const message = new Message({ topic: new Topic('a'), payload: chunk.subarray(0, 10), qos: 1, retain: false, properties: undefined, expiresAt: Infinity, publisher: undefined })
+  const message = new Message({ payload: chunk.subarray(0, 10), qos: 1, retain: false, properties: undefined }, new Topic('a'), undefined)
   session.deliver(message, { qos: 1, retain: false, subscriptionIdentifiers: [] }, undefined)
   session.outbox.keepInFlight()
   t.not(message.payload.buffer, chunk.buffer)

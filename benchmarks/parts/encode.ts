@@ -23,7 +23,7 @@ const sink: Transport = {
 }
 
 function message (size: number, properties?: MessageProperties): Message {
-  return new Message({ topic: new Topic('devices/1234/lamp/state'), payload: Buffer.alloc(size, 'x'), qos: 1, retain: false, properties, expiresAt: Infinity, publisher: 'p' })
+  return new Message({ payload: Buffer.alloc(size, 'x'), qos: 1, retain: false, properties }, new Topic('devices/1234/lamp/state'), 'p')
 }
 
 function writes (name: string, given: Message, fields: Partial<PublishHead>, aliases?: OutboundTopicAliases): Cost {

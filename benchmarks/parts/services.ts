@@ -39,5 +39,5 @@ export function sessionServices (limits: Partial<Limits> = {}): SessionServices 
 const payload = Buffer.alloc(64, 'x')
 
 export function newMessage (topic: Topic, qos: QoS): Message {
-  return new Message({ topic, payload, qos, retain: false, properties: undefined, expiresAt: Infinity, publisher: 'publisher' })
+  return new Message({ payload, qos, retain: false, properties: undefined }, topic, 'publisher')
 }

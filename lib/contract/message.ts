@@ -2,18 +2,13 @@ import type { MessageProperties, QoS } from '../packet/packets.ts'
 import { encodeMessageProperties } from '../packet/publish-encoder.ts'
 import type { Topic } from '../topic/topic.ts'
 
-/** What a {@link Message} is made of. */
-export interface MessageFields {
-  readonly topic: Topic
+/** What a PUBLISH, a Will or the host says of a message. */
+export interface MessageContent {
   readonly payload: Buffer
   readonly qos: QoS
   readonly retain: boolean
   /** What travels with the message (section 3.3.2.3); undefined when there is nothing. */
   readonly properties: MessageProperties | undefined
-  /** Milliseconds since the epoch at which the Message Expiry Interval is over (section 3.3.2.3.3); Infinity for never. */
-  readonly expiresAt: number
-  /** Client Identifier of the publisher; undefined when the host published it. */
-  readonly publisher: string | undefined
 }
 
 // What a queued message occupies besides its bytes: the objects that hold it.
@@ -28,20 +23,25 @@ export class Message {
   readonly qos: QoS
   readonly retain: boolean
   readonly properties: MessageProperties | undefined
+  /** Milliseconds since the epoch; Infinity for never. */
   readonly expiresAt: number
   readonly publisher: string | undefined
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined
   #isKept = false
 
-  constructor (fields: MessageFields) {
-    this.topic = fields.topic
-    this.qos = fields.qos
-    this.retain = fields.retain
-    this.properties = fields.properties
-    this.expiresAt = fields.expiresAt
-    this.publisher = fields.publisher
-    this.#payload = fields.payload
+  /**
+   * @param publisher Client Identifier; undefined when the host published it
+   * @param expiresAt milliseconds since the epoch at which the Message Expiry Interval is over (section 3.3.2.3.3)
+   */
+  constructor ({ payload, qos, retain, properties }: MessageContent, topic: Topic, publisher: string | undefined, expiresAt: number = Infinity) {
+    this.topic = topic
+    this.qos = qos
+    this.retain = retain
+    this.properties = properties
+    this.expiresAt = expiresAt
+    this.publisher = publisher
+    this.#payload = payload
   }
 
   get topicName (): string { return this.topic.name }
@@ -68,11 +68,9 @@ export class Message {
     return this
   }
 
-  /** This message with some fields changed. */
-  with (changes: Partial<MessageFields>): Message {
-    return new Message({
-      topic: this.topic, qos: this.qos, retain: this.retain, properties: this.properties, payload: this.#payload,
-      expiresAt: this.expiresAt, publisher: this.publisher, ...changes,
-    })
+  /** This message with some of its content changed. */
+  with (changes: Partial<MessageContent>, topic: Topic = this.topic, expiresAt: number = this.expiresAt): Message {
+    const { payload, qos, retain, properties } = this
+    return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
 }

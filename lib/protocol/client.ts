@@ -6,6 +6,7 @@ import type { ConnectPacket, Properties, ProtocolVersion } from '../packet/packe
 import type { Session } from '../session/session.ts'
 import type { BrokerServices } from './broker-services.ts'
 import type { NetworkSink } from './network-sink.ts'
+import type { Origin } from './publish-message.ts'
 import type { PublishRate } from './publish-rate.ts'
 import type { InboundTopicAliases } from './topic-alias.ts'
 
@@ -22,7 +23,7 @@ export interface Authentication {
 }
 
 /** The remote party of one Network Connection and its protocol state. */
-export class Client implements ClientInfo {
+export class Client implements ClientInfo, Origin {
   readonly services: BrokerServices
   readonly sink: NetworkSink
   readonly connection: ConnectionInfo
@@ -52,6 +53,11 @@ export class Client implements ClientInfo {
     this.sink = sink
     this.connection = connection
   }
+
+  /** What it publishes comes from itself: so an {@link Origin} need not be made for each message. */
+  get client (): this { return this }
+
+  get isWill (): boolean { return false }
 
   // Made on demand: most Clients never need one.
   get signal (): AbortSignal {

@@ -75,7 +75,7 @@ function patched (services: BrokerServices, message: Message, patch: MessagePatc
   if (!qosValues.has(qos)) throw new TypeError('qos must be 0, 1 or 2')
   const topic = patch.topicName === undefined ? message.topic : checkedTopic(services, services.topics.named(patch.topicName))
   const expiry = patch.properties?.messageExpiryInterval
-  const changed = message.with({ topic, payload, qos, retain, properties, expiresAt: expiry === undefined ? message.expiresAt : expiresAt(services, expiry) })
+  const changed = message.with({ payload, qos, retain, properties }, topic, expiry === undefined ? message.expiresAt : expiresAt(services, expiry))
   checkMessageProperties(changed)
   return changed
 }

@@ -27,7 +27,7 @@ function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<
     refuse(client, packet, refusal)
     return undefined
   }
-  const result = publishMessage(client.services, messageOf(client, packet, topic), { client, session: client.session, isWill: false })
+  const result = publishMessage(client.services, messageOf(client, packet, topic), client)
   if (result instanceof Promise) return result.then(late => { answer(client, packet, late) })
   answer(client, packet, result)
   return undefined
@@ -72,11 +72,8 @@ function refusalOf (packet: PublishPacket, topic: Topic): ReasonCode | undefined
 }
 
 function messageOf (client: Client, packet: PublishPacket, topic: Topic): Message {
-  const { qos, retain, payload, properties } = packet
-  return new Message({
-    topic, qos, retain, payload, properties, publisher: client.clientIdentifier,
-    expiresAt: properties === undefined ? Infinity : expiresAt(client.services, properties.messageExpiryInterval),
-  })
+  const expiry = packet.properties?.messageExpiryInterval
+  return new Message(packet, topic, client.clientIdentifier, expiry === undefined ? Infinity : expiresAt(client.services, expiry))
 }
 
 function answer (client: Client, packet: PublishPacket, result: ReasonCode): void {

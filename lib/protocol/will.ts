@@ -31,15 +31,14 @@ async function verdict (client: Client, message: Message): Promise<ReasonCode> {
 /** The Will Message of a CONNECT; its expiry starts when it is published (section 3.1.3.2.4). */
 export function willOf (client: Client, { will }: ConnectPacket): Will | undefined {
   if (will === undefined) return undefined
-  const { topicName, payload, qos, retain, properties } = will
-  const topic = client.services.topics.named(topicName)
-  const message = new Message({ topic, payload, qos, retain, properties, expiresAt: Infinity, publisher: client.clientIdentifier }).keep()
+  const { properties } = will
+  const message = new Message(will, client.services.topics.named(will.topicName), client.clientIdentifier).keep()
   return { message, delayInterval: properties?.willDelayInterval ?? 0, messageExpiryInterval: properties?.messageExpiryInterval }
 }
 
 /** Publishes a Will Message that is due, if its Client may still do so. */
 export function publishWill (services: BrokerServices, session: Session, will: Will): void {
-  const message = will.message.with({ expiresAt: expiresAt(services, will.messageExpiryInterval) })
+  const message = will.message.with({}, will.message.topic, expiresAt(services, will.messageExpiryInterval))
   const failed = (error: unknown): void => { services.logger.error({ err: error, topicName: message.topicName }, 'a Will Message could not be published') }
   try {
     const result = publishMessage(services, message, { client: session.client, session, isWill: true })
