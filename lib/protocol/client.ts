@@ -27,6 +27,7 @@ export class Client implements ClientInfo, Origin {
   readonly services: BrokerServices
   readonly sink: NetworkSink
   readonly connection: ConnectionInfo
+  readonly isWill: boolean = false
   phase: Phase = 'connecting'
   protocolVersion: ProtocolVersion = 4
   clientIdentifier = ''
@@ -56,8 +57,6 @@ export class Client implements ClientInfo, Origin {
 
   /** What it publishes comes from itself: so an {@link Origin} need not be made for each message. */
   get client (): this { return this }
-
-  get isWill (): boolean { return false }
 
   // Made on demand: most Clients never need one.
   get signal (): AbortSignal {

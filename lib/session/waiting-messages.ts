@@ -22,7 +22,7 @@ export class WaitingMessages {
 
   /** Returns false when the queue is full and its policy is to disconnect the Client. */
   push (delivery: Delivery): boolean {
-    const message = delivery.message.keep()
+    const { message } = delivery
     const fault = this.#makeRoom(message.size)
     if (fault !== undefined) this.#dropped(message, fault)
     else this.#add(delivery)
@@ -86,6 +86,7 @@ export class WaitingMessages {
   }
 
   #add (delivery: Delivery): void {
+    delivery.message.keep()
     this.#queue.push(delivery)
     this.#count(1, delivery.message.size)
   }
