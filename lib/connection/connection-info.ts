@@ -15,13 +15,11 @@ interface SocketLike {
   readonly getPeerCertificate?: () => Partial<PeerCertificate> | null
 }
 
-/** Addresses are copied, because a socket forgets them when it is destroyed; the certificate is large and stays with the socket. */
+/** The remote address is copied, because a socket forgets it when it is destroyed; the certificate is large and stays with the socket. */
 class NetworkConnectionInfo implements ConnectionInfo {
   readonly id: number
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
-  readonly localAddress: string | undefined
-  readonly localPort: number | undefined
   readonly listener: string | undefined
   readonly connectedAt: number
   readonly #socket: SocketLike
@@ -31,8 +29,6 @@ class NetworkConnectionInfo implements ConnectionInfo {
     this.id = id
     this.remoteAddress = forwardedFor ?? socket.remoteAddress
     this.remotePort = forwardedFor === undefined ? socket.remotePort : undefined // the proxy's port, not the Client's
-    this.localAddress = socket.localAddress
-    this.localPort = socket.localPort
     this.listener = listener
     this.connectedAt = connectedAt
     this.#socket = socket
@@ -42,6 +38,11 @@ class NetworkConnectionInfo implements ConnectionInfo {
   get transport (): ConnectionInfo['transport'] { return this.#request === undefined ? 'stream' : 'websocket' }
 
   get request (): IncomingMessage | undefined { return this.#request }
+
+  // Asked of the socket, which is a system call that most hosts can do without.
+  get localAddress (): string | undefined { return this.#socket.localAddress }
+
+  get localPort (): number | undefined { return this.#socket.localPort }
 
   get peerCertificate (): PeerCertificate | undefined {
     const certificate = this.#socket.getPeerCertificate?.()

@@ -17,6 +17,7 @@ export interface ConnectionInfo {
   /** The Client's address: from the PROXY protocol header or a trusted `X-Forwarded-For` where those are configured. */
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
+  /** Undefined once the connection has ended, as is the port. */
   readonly localAddress: string | undefined
   readonly localPort: number | undefined
   /** The name the host gave to `broker.listener(name)` or `broker.attach`. */
