@@ -86,9 +86,9 @@ for (const protocolVersion of versions) {
     t.test('a Shared Subscription gives each message to one member (4.8.2)', async t => {
       const url = await tcp(t, await networkBroker(t))
       const members = await Promise.all([1, 2, 3].map(() => dial(t, url, { protocolVersion })))
-      for (const { mqtt } of members) await mqtt.subscribeAsync('$share/pool/work/+', { qos: 1 })
+      for (const { mqtt } of members) await mqtt.subscribeAsync('$share/pool/jobs/+', { qos: 1 })
       const publisher = await dial(t, url, { protocolVersion })
-      for (let i = 0; i < 9; i++) await publisher.mqtt.publishAsync(`work/${i}`, String(i), { qos: 1 })
+      for (let i = 0; i < 9; i++) await publisher.mqtt.publishAsync(`jobs/${i}`, String(i), { qos: 1 })
       const shares = await Promise.all(members.map(member => member.texts(3)))
       t.strictSame(shares.flat().sort(), ['0', '1', '2', '3', '4', '5', '6', '7', '8'])
       t.strictSame(members.map(({ unread }) => unread), [0, 0, 0])

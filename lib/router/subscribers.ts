@@ -6,43 +6,54 @@ export interface Match<S> {
   readonly options: SubscriptionOptions
 }
 
-/** The subscribers of one Topic Filter. One alone, as most filters have, is held without a Map. */
+/** The subscribers of one Topic Filter. One alone, as most filters have, is held without a Map or an object of its own. */
 export class Subscribers<S extends object> {
-  #held: Match<S> | Map<S, Match<S>> | undefined = undefined
+  #held: S | Map<S, SubscriptionOptions> | undefined = undefined
+  /** Of the one alone. */
+  #options: SubscriptionOptions | undefined = undefined
 
   get isEmpty (): boolean { return this.#held === undefined }
 
   get (subscriber: S): SubscriptionOptions | undefined {
     const held = this.#held
-    if (held instanceof Map) return held.get(subscriber)?.options
-    return held?.subscriber === subscriber ? held.options : undefined
+    if (held instanceof Map) return held.get(subscriber)
+    return held === subscriber ? this.#options : undefined
   }
 
   set (subscriber: S, options: SubscriptionOptions): void {
     const held = this.#held
-    const match = { subscriber, options }
-    if (held instanceof Map) held.set(subscriber, match)
-    else if (held === undefined || held.subscriber === subscriber) this.#held = match
-    else this.#held = new Map([[held.subscriber, held], [subscriber, match]])
+    if (held instanceof Map) held.set(subscriber, options)
+    else if (held === undefined || held === subscriber) this.#holdOne(subscriber, options)
+    else this.#holdTwo(held, subscriber, options)
   }
 
   delete (subscriber: S): boolean {
     const held = this.#held
     if (held instanceof Map) return this.#deleteOf(held, subscriber)
-    if (held?.subscriber !== subscriber) return false
-    this.#held = undefined
+    if (held !== subscriber) return false
+    this.#held = this.#options = undefined
     return true
   }
 
   pushTo (into: Match<S>[]): void {
     const held = this.#held
-    if (held instanceof Map) for (const match of held.values()) into.push(match)
-    else if (held !== undefined) into.push(held)
+    if (held instanceof Map) for (const [subscriber, options] of held) into.push({ subscriber, options })
+    else if (held !== undefined && this.#options !== undefined) into.push({ subscriber: held, options: this.#options })
   }
 
-  #deleteOf (held: Map<S, Match<S>>, subscriber: S): boolean {
+  #holdOne (subscriber: S, options: SubscriptionOptions): void {
+    this.#held = subscriber
+    this.#options = options
+  }
+
+  #holdTwo (first: S, second: S, options: SubscriptionOptions): void {
+    this.#held = new Map([[first, this.#options as SubscriptionOptions], [second, options]])
+    this.#options = undefined
+  }
+
+  #deleteOf (held: Map<S, SubscriptionOptions>, subscriber: S): boolean {
     const deleted = held.delete(subscriber)
-    if (held.size === 1) for (const match of held.values()) this.#held = match
+    if (held.size === 1) for (const [last, options] of held) this.#holdOne(last, options)
     return deleted
   }
 }
