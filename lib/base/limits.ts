@@ -46,7 +46,7 @@ export interface Limits {
   maximumConnectionsPerAddress: number
   /** New connections a second, in all; the allowance of one second may come at once. Default 100,000. */
   connectionRate: number
-  /** PUBLISH packets a second of one Client, 0 for no limit; over it the connection is read more slowly. Default 0. */
+  /** PUBLISH packets a second of one Client, 0 for no limit; over it the connection is read more slowly. Default 1,000,000. */
   publishRate: number
   /** Seconds. A longer Keep Alive, or none, is answered with this as Server Keep Alive (3.2.2.3.14); 0 leaves it to the Client. Default 0. */
   maximumKeepAlive: number
@@ -88,7 +88,7 @@ export const defaultLimits: Readonly<Limits> = {
   maximumConnections: 1_000_000,
   maximumConnectionsPerAddress: 100_000,
   connectionRate: 100_000,
-  publishRate: 0,
+  publishRate: 1_000_000,
   maximumKeepAlive: 0,
   maximumSessionExpiryInterval: 0xffffffff,
   maximumSessions: 1_000_000,

@@ -10,7 +10,6 @@ import { beginExchange } from './auth.ts'
 import { checkResponseTopic } from './publish-message.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
-import { PublishRate } from './publish-rate.ts'
 
 /** CONNECT (section 3.1): what the packet says by itself, then who it is, then all that follows from being let in. */
 export async function handleConnect (client: Client, packet: ConnectPacket): Promise<void> {
@@ -26,11 +25,10 @@ export async function handleConnect (client: Client, packet: ConnectPacket): Pro
 
 /** From here on answers have the form that the Client understands. */
 function negotiate (client: Client, { protocolVersion, properties, username }: ConnectPacket): void {
-  const { limits, clock } = client.services
+  const { limits } = client.services
   client.protocolVersion = protocolVersion
   client.username = username
   client.wantsProblemInformation = properties?.requestProblemInformation !== 0
-  if (limits.publishRate > 0) client.publishRate = new PublishRate(clock, limits.publishRate)
   client.sink.negotiate({
     protocolVersion,
     maximumPacketSize: properties?.maximumPacketSize ?? Infinity,

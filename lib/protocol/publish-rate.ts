@@ -14,13 +14,18 @@ export class PublishRate {
     this.#at = clock.now()
   }
 
-  /** Takes one token; resolves when it is there, undefined when it is there at once. */
+  /** Takes one token; resolves when it is there, undefined when it is there at once. The clock is asked only when the bucket is empty. */
   hold (): Promise<void> | undefined {
-    const now = this.#clock.now()
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + (now - this.#at) / 1000 * this.#perSecond) - 1
-    this.#at = now
+    if (this.#tokens < 1) this.#refill()
+    this.#tokens--
     if (this.#tokens >= 0) return undefined
     const delayMs = Math.ceil(-this.#tokens / this.#perSecond * 1000)
     return new Promise(resolve => { this.#clock.after(delayMs, resolve) })
+  }
+
+  #refill (): void {
+    const now = this.#clock.now()
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + (now - this.#at) / 1000 * this.#perSecond)
+    this.#at = now
   }
 }

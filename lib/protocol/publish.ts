@@ -7,6 +7,7 @@ import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/
 import { emptyTopic, type Topic } from '../topic/topic.ts'
 import type { Client } from './client.ts'
 import { checkedTopic, checkResponseTopic, expiresAt, publishMessage } from './publish-message.ts'
+import { PublishRate } from './publish-rate.ts'
 import { InboundTopicAliases } from './topic-alias.ts'
 
 /** PUBLISH (section 3.3). Acknowledges after the message was routed, never before. */
@@ -16,8 +17,13 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
   const topic = topicOf(client, packet)
   if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
   if (packet.properties !== undefined) checkProperties(packet.properties)
-  const hold = services.pressure.hold() ?? client.publishRate?.hold()
+  const hold = services.pressure.hold() ?? rateOf(client)?.hold()
   return hold === undefined ? publish(client, packet, topic) : hold.then(() => publish(client, packet, topic))
+}
+
+function rateOf (client: Client): PublishRate | undefined {
+  const { limits: { publishRate }, clock } = client.services
+  return publishRate === 0 ? undefined : client.publishRate ??= new PublishRate(clock, publishRate)
 }
 
 function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
