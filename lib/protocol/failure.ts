@@ -1,5 +1,4 @@
-import { MqttError } from '../base/errors.ts'
-import { ErrorCode } from '../base/errors.ts'
+import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../packet/packets.ts'
@@ -45,8 +44,7 @@ function disconnect (client: Client, error: MqttError): Packet {
 
 function connack (error: MqttError): Packet {
   const own = error instanceof ConnectRefused ? error.properties : {}
-  const isClosing = error.code === ErrorCode.serverShuttingDown // which CONNACK has no code of its own for
-  const reasonCode = isReasonCodeOf(PacketType.connack, error.reasonCode) ? error.reasonCode : isClosing ? ReasonCode.serverUnavailable : ReasonCode.unspecifiedError
+  const reasonCode = isReasonCodeOf(PacketType.connack, error.reasonCode) ? error.reasonCode : ReasonCode.unspecifiedError // [MQTT-3.2.2-8]
   return { type: PacketType.connack, sessionPresent: false, reasonCode, properties: { ...explanation(error), ...own } }
 }
 
