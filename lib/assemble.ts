@@ -13,7 +13,11 @@ import { mayDeliver } from './protocol/revalidate.ts'
 import { publishWill } from './protocol/will.ts'
 import { Router } from './router/router.ts'
 import type { DeliveryGate } from './router/shared-subscription.ts'
+import { SessionLog, type LogServices } from './session/session-log.ts'
 import type { Session } from './session/session.ts'
+import type { Share } from './session/delivery.ts'
+import type { QueueState } from './contract/store.ts'
+import { Journal } from './store/journal.ts'
 import type { DropTarget } from './session/session-services.ts'
 import { Sessions } from './session/sessions.ts'
 import { TopicTable } from './topic/topic.ts'
@@ -29,8 +33,10 @@ export class BrokerParts implements BrokerServices {
   readonly sessions: Sessions
   readonly topics: TopicTable = new TopicTable()
   readonly pressure: MemoryPressure
+  readonly journal: Journal | undefined
   readonly authenticationMethods: Map<string, AuthenticationMethod> = new Map<string, AuthenticationMethod>()
   readonly deniedPublish: BrokerServices['deniedPublish']
+  readonly durability: BrokerServices['durability']
   readonly serverReference: string | undefined
   readonly responseInformation: BrokerServices['responseInformation']
   isClosing = false
@@ -41,10 +47,12 @@ export class BrokerParts implements BrokerServices {
     this.clock = options.clock ?? systemClock
     this.logger = options.logger ?? silentLogger
     this.deniedPublish = options.deniedPublish ?? 'acknowledge'
+    this.durability = options.durability
     this.serverReference = options.serverReference
     this.responseInformation = options.responseInformation
     this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
     this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)
+    this.journal = options.persistence === undefined ? undefined : new Journal(options.persistence, this)
     this.#gate = (session, message) => mayDeliver(this, session, message)
     this.router = this.#newRouter(options)
     this.sessions = new Sessions(this, {
@@ -59,6 +67,16 @@ export class BrokerParts implements BrokerServices {
     this.hooks.notify('onDrop', { message, reason, clientIdentifier: target?.clientIdentifier, client: target?.client })
   }
 
+  keep (session: Session, isDurable: boolean): void {
+    if (this.journal !== undefined) session.keep(this.newLog(this.journal, this.journal.newSession(), isDurable))
+  }
+
+  /** The log of a Session of that number, which is new or was found in the store. */
+  newLog (journal: Journal, number: number, isDurable: boolean, queue?: QueueState): SessionLog {
+    const services: LogServices = { journal, shareOf: (topicFilter): Share | undefined => this.router.share(topicFilter) }
+    return new SessionLog(services, number, isDurable, queue)
+  }
+
   isRetained (message: Message): boolean {
     return this.router.retained.get(message.topicName) === message && message.expiresAt > this.clock.now()
   }
@@ -69,6 +87,7 @@ export class BrokerParts implements BrokerServices {
       sharedSubscriptionStrategy: sharedSubscriptionStrategy ?? 'roundRobin',
       deliveryGate: () => this.hooks.chains.authorizeDeliver === undefined ? undefined : this.#gate,
       dropped: (target, message, reason) => { this.dropped(target, message, reason) },
+      journal: this.journal,
     })
   }
 

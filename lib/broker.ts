@@ -21,6 +21,7 @@ import type { LocalSubscription, SubscribeOptions } from './local-subscription.t
 import { brokerClosed, checkOptions } from './option-checks.ts'
 import type { BrokerOptions } from './options.ts'
 import { revalidate } from './protocol/revalidate.ts'
+import { recover } from './recovery.ts'
 import { SysTopics } from './sys-topics.ts'
 
 /** Adds something to a broker through its public API. */
@@ -47,13 +48,15 @@ export interface ListenerOptions {
 const sweepMs = 500
 
 /**
- * Builds a broker and sets its plugins up.
- * @throws MqttError for an option that is wrong; whatever a plugin's `setup` throws
+ * Builds a broker, reads what its store has kept, and sets its plugins up.
+ * @throws MqttError for an option that is wrong, or a store that cannot be opened; whatever a plugin's `setup` throws
  */
 export async function createBroker<Data = unknown> (options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] } = {}): Promise<Broker<Data>> {
   const broker = new Broker<Data>(options)
   try {
+    await broker.recover()
     for (const plugin of options.plugins ?? []) await broker.use(plugin)
+    broker.start()
   } catch (error) {
     await broker.close()
     throw error
@@ -74,6 +77,7 @@ export class Broker<Data = unknown> {
   /** Streams whose PROXY protocol header has not come yet. */
   readonly #unproxied = new Set<Duplex>()
   readonly #closeTimeoutMs: number
+  readonly #sysIntervalMs: number
   #connectionCount = 0
   #closing: Promise<void> | undefined = undefined
 
@@ -93,7 +97,20 @@ export class Broker<Data = unknown> {
       this.#parts.pressure.close()
       throw error
     }
-    this.#startTimers(options.sysIntervalMs ?? 10_000)
+    this.#sysIntervalMs = options.sysIntervalMs ?? 10_000
+  }
+
+  /** @internal */
+  recover (): Promise<void> { return recover(this.#parts) }
+
+  /** @internal From here on it looks after what falls due: plugins must be there, since a Will Message may be. */
+  start (): void {
+    const { clock } = this.#parts
+    this.#timers.push(clock.every(sweepMs, () => { this.#sweep() }))
+    if (this.#sysIntervalMs === 0) return
+    const topics = new SysTopics(this.#parts, version, this.#sysIntervalMs)
+    topics.publish()
+    this.#timers.push(clock.every(this.#sysIntervalMs, () => { topics.publish() }))
   }
 
   /** The limits in force. */
@@ -224,7 +241,21 @@ export class Broker<Data = unknown> {
     this.#connections.destroyAll()
     for (const stop of this.#timers) stop()
     this.#parts.pressure.close()
-    await this.#closePlugins()
+    try {
+      await this.#closePlugins()
+    } finally {
+      await this.#closeStore()
+    }
+  }
+
+  /** After the plugins, which may have had something to publish. */
+  async #closeStore (): Promise<void> {
+    try {
+      await this.#parts.journal?.close()
+    } catch (error) {
+      this.#parts.logger.error({ err: error }, 'the store could not be closed')
+      throw error
+    }
   }
 
   /** Each gets its turn; the first error is thrown when all had theirs. */
@@ -291,18 +322,9 @@ export class Broker<Data = unknown> {
     }
   }
 
-  #startTimers (sysIntervalMs: number): void {
-    const { clock } = this.#parts
-    this.#timers.push(clock.every(sweepMs, () => { this.#sweep() }))
-    if (sysIntervalMs === 0) return
-    const topics = new SysTopics(this.#parts, version, sysIntervalMs)
-    topics.publish()
-    this.#timers.push(clock.every(sysIntervalMs, () => { topics.publish() }))
-  }
-
   #sweep (): void {
     this.#connections.sweep()
     this.#parts.sessions.sweep()
-    this.#parts.router.retained.sweep(this.#parts.clock.now())
+    this.#parts.router.sweep(this.#parts.clock.now())
   }
 }

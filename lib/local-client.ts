@@ -10,6 +10,7 @@ import type { BrokerServices } from './protocol/broker-services.ts'
 import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage, type Origin } from './protocol/publish-message.ts'
 import type { SessionServices } from './session/session-services.ts'
 import { Session } from './session/session.ts'
+import { PendingMessage } from './store/pending-message.ts'
 import { parseTopicFilter } from './topic/topic-filter.ts'
 
 /** How the host publishes. */
@@ -51,8 +52,9 @@ export class LocalClient {
     const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
     if (properties !== undefined) checkProperties(message)
     if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
-    const reasonCode = await publishMessage(this.#services, message, host)
-    if (reasonCode >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, reasonCode, 'onPublish refused the message')
+    const published = await publishMessage(this.#services, message, host)
+    if (published instanceof PendingMessage) await published.written()
+    else if (published >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, published, 'onPublish refused the message')
   }
 
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {

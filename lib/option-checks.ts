@@ -6,7 +6,7 @@ import type { BrokerOptions } from './options.ts'
 import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
 
 const known: ReadonlySet<string> = new Set<keyof BrokerOptions | 'plugins'>([
-  'hooks', 'plugins', 'authenticationMethods', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
+  'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
   'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock',
 ])
 
@@ -40,6 +40,7 @@ export function checkOptions (options: BrokerOptions): void {
   checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
   checkNumber('closeTimeoutMs', closeTimeoutMs, 0, 2 ** 31 - 1)
   if (strategy !== undefined) checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
+  if (options.durability !== undefined && typeof options.durability !== 'function') throw optionInvalid('durability', 'a function', options.durability)
   if (options.deniedPublish !== undefined) checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
 }

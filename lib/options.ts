@@ -1,8 +1,9 @@
 import type { Limits } from './base/limits.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import type { Clock } from './contract/clock.ts'
-import type { Hooks } from './contract/hooks.ts'
+import type { ClientInfo, Hooks } from './contract/hooks.ts'
 import type { Logger } from './contract/logger.ts'
+import type { Store } from './contract/store.ts'
 import type { SharedSubscriptionStrategy } from './router/shared-subscription.ts'
 
 /** How a broker is built. Everything is optional; a wrong value throws an `MqttError` that names it. */
@@ -11,6 +12,13 @@ export interface BrokerOptions<Data = unknown> {
   hooks?: Hooks<Data>
   /** Enhanced authentication methods (section 4.12), for example `scramSha256()`. */
   authenticationMethods?: readonly AuthenticationMethod<Data>[]
+  /** Where Session State and retained messages outlive the process, for example `lmdbPersistence({ path: './data' })`. Default: they end with it. */
+  persistence?: Store
+  /**
+   * Whether the acknowledgement of a QoS 1 or 2 message waits until it is stored (`store`) or not (`memory`: faster, and lost when the
+   * process dies within the next milliseconds). Asked for messages that have to be stored only; called for each, so it must be quick. Default: always `store`.
+   */
+  durability?: (message: { readonly topicName: string, readonly client: ClientInfo<Data> | undefined }) => 'memory' | 'store'
   /** What is absent keeps its default. */
   limits?: Partial<Limits>
   /** Milliseconds between two updates of the `$SYS` topics; 0 turns them off. Default 10,000. */

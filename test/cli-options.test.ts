@@ -6,6 +6,7 @@ import { flagName, readArguments } from '../plugins/cli/options/arguments.ts'
 import { banner } from '../plugins/cli/broker/banner.ts'
 import { publishHelp } from '../plugins/cli/pub.ts'
 import { subscribeHelp } from '../plugins/cli/sub.ts'
+import { inspectHelp } from '../plugins/cli/inspect/inspect.ts'
 import { checkConfiguration, readConfiguration } from '../plugins/cli/options/configuration.ts'
 import { shownDefault, usageOf } from '../plugins/cli/options/help.ts'
 import { readValue, showValue, type Kind, type Option } from '../plugins/cli/options/kinds.ts'
@@ -67,6 +68,8 @@ t.test('a wrong command line is told in one line, exit code 2', async t => {
     [['pub', '-t', 'x'], 'pub: give one of -m <payload>, -l (lines of standard input) and -f <file>'],
     [['pub', '-t', 'x', '-m', 'y', '--url', 'http://x'], '--url: expected mqtt://, mqtts://, ws:// or wss:// with a host, found "http://x"'],
     [['sub'], 'sub: -t <topic filter> is missing'],
+    [['--durability', 'none'], '--durability: expected one of power, process, found "none"'],
+    [['--data'], '--data needs a value: a directory, or "off"'],
   ]
   for (const [args, text] of cases) t.same(await complaint(...args), [2, `myelin: ${text}\n`], args.join(' '))
 })
@@ -83,17 +86,20 @@ t.test('a host that others can reach is refused without authentication', async t
 
 t.test('a configuration file is typed, checked and read', async t => {
   const directory = t.testdir({
-    'good.json': JSON.stringify({ $schema: './x.json', port: 1884, maximumPacketSize: '2MiB', connectTimeout: 500, maximumKeepAlive: '1h', tlsCert: 'cert.pem' } satisfies Configuration),
+    'good.json': JSON.stringify({ $schema: './x.json', port: 1884, maximumPacketSize: '2MiB', connectTimeout: 500, maximumKeepAlive: '1h', tlsCert: 'cert.pem', data: 'kept' } satisfies Configuration),
+    'off.json': JSON.stringify({ data: 'off', durability: 'process' } satisfies Configuration),
     'syntax.json': '{\n  "port": 1884,\n  "host" 1\n}',
     'cut.json': '{',
   })
-  t.same(await readConfiguration(join(directory, 'good.json')), { port: 1884, maximumPacketSize: 2 ** 21, connectTimeout: 500, maximumKeepAlive: 3600, tlsCert: join(directory, 'cert.pem') })
+  t.same(await readConfiguration(join(directory, 'good.json')), { port: 1884, maximumPacketSize: 2 ** 21, connectTimeout: 500, maximumKeepAlive: 3600, tlsCert: join(directory, 'cert.pem'), data: join(directory, 'kept') })
+  t.same(await readConfiguration(join(directory, 'off.json')), { data: 'off', durability: 'process' }, '"off" is no path')
   t.match(await complaint('--config', join(directory, 'syntax.json')), [2, /^myelin: .*syntax\.json is not JSON: line 3, column 1\d: .*\n$/])
   t.match(await complaint('--config', join(directory, 'cut.json')), [2, /^myelin: .*cut\.json is not JSON: .*\n$/])
   const settings = await readSettings({ config: join(directory, 'good.json'), port: 1885, tlsPort: 'off' })
   t.equal(settings.port, 1885, 'the command line wins over the file')
   t.equal(settings.maximumPacketSize, 2 ** 21)
   t.equal(settings.wsPort, 8080, 'the default where neither says anything')
+  t.equal((await readSettings({})).data, './data')
 })
 
 t.test('all that is wrong in a configuration file is told at once, by its path', t => {
@@ -160,7 +166,7 @@ function documentationOf ({ options }: OptionGroup): string {
 t.test('docs/command-line.md is what the tables say', t => {
   const file = join(root, 'docs/command-line.md')
   const text = readFileSync(file, 'utf8')
-  const groups = new Map([...startGroups, ...publishHelp.groups, ...subscribeHelp.groups].map(group => [group.title, group]))
+  const groups = new Map([...startGroups, ...publishHelp.groups, ...subscribeHelp.groups, ...inspectHelp.groups].map(group => [group.title, group]))
   const expected = text.replace(/<!-- (\w+) -->\n[^]*?<!-- end -->/g, (block, title: string) => {
     const group = groups.get(title)
     return group === undefined ? block : `<!-- ${title} -->\n${documentationOf(group)}\n<!-- end -->`
@@ -229,7 +235,8 @@ t.test('each command has its help', async t => {
 
 t.test('a package that is missing is named with the way to install it', async t => {
   const missing = Object.assign(new Error("Cannot find package 'zod' imported from x"), { code: 'ERR_MODULE_NOT_FOUND' })
-  await t.rejects(withPeers(() => Promise.reject(missing)), { message: 'the command line needs the package zod: npm install pino zod mqtt', exitCode: 1 })
+  await t.rejects(withPeers(() => Promise.reject(missing)), { message: 'the command line needs the package zod: npm install pino zod mqtt lmdb fast-json-stable-stringify', exitCode: 1 })
+  await t.rejects(withPeers(() => Promise.reject(missing), ', or do without'), { message: 'the command line needs the package zod: npm install pino zod mqtt lmdb fast-json-stable-stringify, or do without' })
   const other = new Error('other')
   await t.rejects(withPeers(() => Promise.reject(other)), other)
 })
@@ -240,11 +247,13 @@ t.test('a log line for people', t => {
   t.end()
 })
 
-t.test('the banner says who may connect', async t => {
+t.test('the banner says who may connect and where data is kept', async t => {
   const settings: Settings = await readSettings({})
   t.match(banner('1', ['mqtt://127.0.0.1:1883'], settings), /Anonymous clients may connect, from this machine only[^]*myelin sub -v/)
   t.match(banner('1', ['mqtt://0.0.0.0:1884'], { ...settings, host: '0.0.0.0', allowAnonymous: true }), /Anyone who can reach[^]*sub --url mqtt:\/\/127.0.0.1:1884/)
   t.match(banner('1', ['mqtts://127.0.0.1:8883'], { ...settings, users: [{ username: 'a', password: 'b' }] }), 'need a user name and a password')
+  t.match(banner('1', [], settings), `are kept in ${join(process.cwd(), 'data')}; they survive a power cut.`)
+  t.match(banner('1', [], { ...settings, data: 'off' }), 'are kept in memory only (--data off).')
   t.match(banner('1', [], { ...settings, port: 'off', wsPort: 'off', tlsRequireClientCertificate: true }), 'need a certificate')
   t.end()
 })

@@ -11,12 +11,12 @@ import { connectAsync } from 'mqtt'
 import type { Configuration } from '../plugins/cli/options/start-options.ts'
 import { hashPassword } from '../plugins/cli/password-hash.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
-import { Call, complaint, freePorts } from './support/command-line.ts'
+import { Call, complaint, inMemory, isolated } from './support/command-line.ts'
 
 const root = join(import.meta.dirname, '..')
 
 t.test('a broker starts on free ports, and pub and sub go through it over TCP and WebSocket', async t => {
-  const broker = new Call(...freePorts, '--log-level', 'debug')
+  const broker = new Call(...isolated, '--log-level', 'debug')
   const tcp = await broker.prints(/mqtt:\/\/127\.0\.0\.1:\d+/)
   const ws = await broker.prints(/ws:\/\/127\.0\.0\.1:\d+\/mqtt/)
   for (const [url, version] of [[tcp, '5'], [tcp, '4'], [tcp, '3'], [ws, '5']] as const) {
@@ -48,7 +48,7 @@ t.test('a broker starts on free ports, and pub and sub go through it over TCP an
 
 t.test('a broker with users lets them in and nobody else', async t => {
   const directory = t.testdir({ 'myelin.json': JSON.stringify({ users: [{ username: 'a', passwordHash: await hashPassword('sesame') }] }) })
-  const broker = new Call(...freePorts, '--log-level', 'debug', '--config', join(directory, 'myelin.json'))
+  const broker = new Call(...isolated, '--log-level', 'debug', '--config', join(directory, 'myelin.json'))
   const url = await broker.prints(/mqtt:\/\/127\.0\.0\.1:\d+/)
   t.equal(await new Call('pub', '--url', url, '-u', 'a', '-P', 'sesame', '-t', 'x', '-m', 'y', '-q', '1').ended, 0)
   t.match(await complaint('pub', '--url', url, '-u', 'a', '-P', 'wrong', '-t', 'x', '-m', 'y'), [1, /^myelin: cannot connect to .+: .+\n$/])
@@ -64,7 +64,7 @@ t.test('TLS listeners, with a certificate of the client where it is required', a
   const directory = t.testdir({ 'ca.pem': testAuthority, 'cert.pem': testCertificate, 'key.pem': testKey })
   const [ca, cert, key] = ['ca.pem', 'cert.pem', 'key.pem'].map(name => join(directory, name)) as [string, string, string]
   const tls = ['--tls-cert', cert, '--tls-key', key, '--tls-ca', ca]
-  const broker = new Call(...freePorts, '--tls-port', '0', '--wss-port', '0', ...tls)
+  const broker = new Call(...isolated, '--tls-port', '0', '--wss-port', '0', ...tls)
   for (const pattern of [/mqtts:\/\/127\.0\.0\.1:\d+/, /wss:\/\/127\.0\.0\.1:\d+\/mqtt/]) {
     const url = await broker.prints(pattern)
     t.equal(await new Call('pub', '--url', url, '--ca', ca, '-t', 'a', '-m', 'x', '-q', '1').ended, 0, url)
@@ -73,7 +73,7 @@ t.test('TLS listeners, with a certificate of the client where it is required', a
   }
   t.equal(await broker.stop(), 0)
   t.equal(broker.complained, '', 'connections have no line at the default level')
-  const strict = new Call('--port', 'off', '--ws-port', 'off', '--tls-port', '0', ...tls, '--tls-require-client-certificate')
+  const strict = new Call('--port', 'off', '--ws-port', 'off', '--tls-port', '0', ...inMemory, ...tls, '--tls-require-client-certificate')
   const url = await strict.prints(/mqtts:\/\/127\.0\.0\.1:\d+/)
   t.match(await complaint('pub', '--url', url, '--ca', ca, '-t', 'a', '-m', 'x', '-q', '1'), [1, /^myelin: .+\n$/])
   const client = connectAsync(url, { ca: testAuthority, cert: testCertificate, key: testKey, reconnectPeriod: 0 }, false)
@@ -86,7 +86,7 @@ t.test('TLS listeners, with a certificate of the client where it is required', a
 
 t.test('options of the file and the command line reach the broker', async t => {
   const directory = t.testdir({ 'myelin.json': JSON.stringify({ receiveMaximum: 7, maximumPacketSize: '1MiB', maximumKeepAlive: '1m' } satisfies Configuration) })
-  const broker = new Call(...freePorts, '-c', join(directory, 'myelin.json'), '--maximum-packet-size', '2KiB')
+  const broker = new Call(...isolated, '-c', join(directory, 'myelin.json'), '--maximum-packet-size', '2KiB')
   const client = connectAsync(await broker.prints(/mqtt:\/\/127\.0\.0\.1:\d+/), { protocolVersion: 5, keepalive: 0, reconnectPeriod: 0 }, false)
   t.match((await client).serverProperties, { receiveMaximum: 7, maximumPacketSize: 2048, serverKeepAlive: 60 })
   await (await client).endAsync()
@@ -94,7 +94,7 @@ t.test('options of the file and the command line reach the broker', async t => {
 })
 
 t.test('the address of a client behind a proxy', async t => {
-  const broker = new Call(...freePorts, '--proxy-protocol', '--trust-proxy', '1', '--log-level', 'debug')
+  const broker = new Call(...isolated, '--proxy-protocol', '--trust-proxy', '1', '--log-level', 'debug')
   const url = await broker.prints(/mqtt:\/\/127\.0\.0\.1:\d+/)
   const socket = connect(Number(new URL(url).port), '127.0.0.1')
   socket.write('PROXY TCP4 192.0.2.7 127.0.0.1 4000 1883\r\n')
@@ -117,18 +117,18 @@ t.test('web pages of other machines are kept out of a broker without authenticat
     })
   }
   const pattern = /ws:\/\/127\.0\.0\.1:\d+\/mqtt/
-  const local = new Call(...freePorts)
+  const local = new Call(...isolated)
   const url = await local.prints(pattern)
   for (const origin of ['', 'http://localhost:3000', 'https://127.0.0.1', 'http://[::1]:8080']) t.equal(await upgrade(url, origin), 101, origin)
   for (const origin of ['https://example.org', 'http://localhost.example.org', 'null']) t.equal(await upgrade(url, origin), 403, origin)
   t.equal((await fetch(url.replace('ws:', 'http:'))).status, 426)
   t.equal(await local.stop(), 0)
-  const named = new Call(...freePorts, '--ws-origin', 'https://example.org')
+  const named = new Call(...isolated, '--ws-origin', 'https://example.org')
   const namedUrl = await named.prints(pattern)
   t.equal(await upgrade(namedUrl, 'https://example.org'), 101)
   t.equal(await upgrade(namedUrl, 'http://localhost:3000'), 403)
   t.equal(await named.stop(), 0)
-  const open = new Call(...freePorts, '--ws-origin', '*')
+  const open = new Call(...isolated, '--ws-origin', '*')
   t.equal(await upgrade(await open.prints(pattern), 'https://example.net'), 101)
   t.equal(await open.stop(), 0)
 })
@@ -140,9 +140,9 @@ t.test('a Unix domain socket, also where a broker that was killed left one behin
   const left = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`])
   await once(left, 'close')
   t.ok(existsSync(path))
-  const broker = new Call('--port', 'off', '--ws-port', 'off', '--unix', path)
+  const broker = new Call('--port', 'off', '--ws-port', 'off', '--unix', path, ...inMemory)
   await broker.prints(/mqtt\+unix:/)
-  t.same(await complaint('--port', 'off', '--ws-port', 'off', '--unix', path), [1, `myelin: ${path} is in use: choose another one with --unix\n`])
+  t.same(await complaint('--port', 'off', '--ws-port', 'off', '--unix', path, ...inMemory), [1, `myelin: ${path} is in use: choose another one with --unix\n`])
   t.equal(await broker.stop(), 0)
   t.notOk(existsSync(path))
 })
@@ -151,18 +151,18 @@ t.test('what keeps a broker from listening is told in one line, exit code 1', as
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   const { port } = other.address() as AddressInfo
-  t.same(await complaint('--ws-port', 'off', '--port', String(port)), [1, `myelin: port ${port} of 127.0.0.1 is in use: choose another one with --port\n`])
-  t.same(await complaint('--port', '0', '--ws-port', String(port)), [1, `myelin: port ${port} of 127.0.0.1 is in use: choose another one with --ws-port\n`])
+  t.same(await complaint('--ws-port', 'off', '--port', String(port), ...inMemory), [1, `myelin: port ${port} of 127.0.0.1 is in use: choose another one with --port\n`])
+  t.same(await complaint('--port', '0', '--ws-port', String(port), ...inMemory), [1, `myelin: port ${port} of 127.0.0.1 is in use: choose another one with --ws-port\n`])
   other.close()
-  t.same(await complaint('--allow-anonymous', '--host', '192.0.2.1', ...freePorts), [1, 'myelin: this machine has no address 192.0.2.1: choose another one with --host\n'])
+  t.same(await complaint('--allow-anonymous', '--host', '192.0.2.1', ...isolated), [1, 'myelin: this machine has no address 192.0.2.1: choose another one with --host\n'])
   const directory = t.testdir({ 'not.pem': 'x' })
   const pem = join(directory, 'not.pem')
-  t.same(await complaint(...freePorts, '--tls-port', '0', '--tls-key', pem, '--tls-cert', join(directory, 'no.pem')), [1, `myelin: --tls-cert: cannot read ${join(directory, 'no.pem')}: ENOENT\n`])
-  t.match(await complaint(...freePorts, '--wss-port', '0', '--tls-key', pem, '--tls-cert', pem), [1, /^myelin: --tls-cert, --tls-key or --tls-ca cannot be used: .+\n$/])
+  t.same(await complaint(...isolated, '--tls-port', '0', '--tls-key', pem, '--tls-cert', join(directory, 'no.pem')), [1, `myelin: --tls-cert: cannot read ${join(directory, 'no.pem')}: ENOENT\n`])
+  t.match(await complaint(...isolated, '--wss-port', '0', '--tls-key', pem, '--tls-cert', pem), [1, /^myelin: --tls-cert, --tls-key or --tls-ca cannot be used: .+\n$/])
 })
 
 t.test('a second signal ends the process at once', async t => {
-  const broker = new Call(...freePorts, '--log-format', 'json')
+  const broker = new Call(...isolated, '--log-format', 'json')
   const [line] = await once(broker.error, 'data') as [string]
   t.match(JSON.parse(line), { msg: 'listening', listeners: [/^mqtt:/, /^ws:/] })
   broker.signals.emit('SIGINT')
@@ -193,7 +193,7 @@ t.test('the built command', async t => {
   t.match(readFileSync(main, 'utf8'), /^#!\/usr\/bin\/env node\n/)
   t.same(await spawned(main, '--version'), { code: 0, output: `${version}\n`, error: '' })
   t.same(await spawned(main, '--hots', 'x'), { code: 2, output: '', error: 'myelin: unknown option --hots, did you mean --host?\n' })
-  const child = spawn(process.execPath, [main, '--host', '127.0.0.1', ...freePorts], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [main, '--host', '127.0.0.1', ...isolated], { stdio: ['ignore', 'pipe', 'pipe'] })
   const error = textOf(child.stderr)
   let printed = ''
   for await (const chunk of child.stdout.setEncoding('utf8')) {
@@ -217,5 +217,9 @@ t.test('the built command without its optional packages says what to install', a
   symlinkSync(join(root, 'node_modules/ws'), join(directory, 'node_modules/ws'))
   const without = (...args: string[]): Promise<Ended> => spawned(join(directory, 'dist/plugins/cli/main.js'), ...args)
   t.match(await without('--version'), { code: 0, error: '' })
-  t.same(await without(...freePorts), { code: 1, output: '', error: 'myelin: the command line needs the package pino: npm install pino zod mqtt\n' })
+  const missing = (name: string): string => `myelin: the command line needs the package ${name}: npm install pino zod mqtt lmdb fast-json-stable-stringify`
+  t.same(await without(...isolated), { code: 1, output: '', error: `${missing('pino')}\n` })
+  for (const name of ['pino', 'fast-json-stable-stringify']) symlinkSync(join(root, 'node_modules', name), join(directory, 'node_modules', name))
+  t.same(await without('--data', directory), { code: 1, output: '', error: `${missing('lmdb')}, or keep everything in memory with --data off\n` })
+  t.same(await without('inspect', directory), { code: 1, output: '', error: `${missing('lmdb')}\n` })
 })

@@ -1,7 +1,8 @@
 // Runs a folder of black-box MQTT checks (its `run.mjs HOST PORT --ws PORT/PATH`) against the built command line:
 //   npm run test:conformance -- <folder> [options of run.mjs]
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
 
@@ -12,9 +13,14 @@ if (!existsSync(program)) {
   process.exit(2)
 }
 
-const broker = spawn(process.execPath, [join(import.meta.dirname, '../dist/plugins/cli/main.js'), '--host', '127.0.0.1', '--port', '0', '--ws-port', '0'],
+// As a newcomer starts it: with its sessions on disk.
+const data = mkdtempSync(join(tmpdir(), 'myelin-'))
+const broker = spawn(process.execPath, [join(import.meta.dirname, '../dist/plugins/cli/main.js'), '--host', '127.0.0.1', '--port', '0', '--ws-port', '0', '--data', data],
   { stdio: ['ignore', 'pipe', 'inherit'] })
-process.on('exit', () => { broker.kill() })
+process.on('exit', () => {
+  broker.kill('SIGKILL')
+  rmSync(data, { recursive: true, force: true, maxRetries: 5 })
+})
 
 /** The ports that the start banner names. */
 async function ports () {

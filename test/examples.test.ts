@@ -87,6 +87,25 @@ t.test('scram.ts: a password that stays at home', async t => {
   t.equal(await program.output, 'ada is here\n')
 })
 
+t.test('durable.ts: a broker that is killed and goes on where it was', async t => {
+  const folder = t.testdir({})
+  const options: IClientOptions = { clientId: 'worker', protocolVersion: 5, clean: false, properties: { sessionExpiryInterval: 3600 } }
+  const first = start(t, 'durable.ts', folder)
+  const before = await dial(t, `mqtt://127.0.0.1:${await first.port}`, options)
+  await before.mqtt.subscribeAsync('jobs', { qos: 1 })
+  await before.mqtt.endAsync()
+  const publisher = await dial(t, `mqtt://127.0.0.1:${await first.port}`)
+  await publisher.mqtt.publishAsync('jobs', 'dig', { qos: 1 })
+  first.child.kill('SIGKILL')
+  await first.exit
+  const second = start(t, 'durable.ts', folder)
+  const after = await dial(t, `mqtt://127.0.0.1:${await second.port}`, options)
+  t.equal(after.connack?.sessionPresent, true)
+  t.same(await after.texts(1), ['dig'])
+  second.child.kill('SIGTERM')
+  t.strictSame(await second.exit, [0, null])
+})
+
 t.test('tls.ts: client certificates in the place of passwords', async t => {
   const files = t.testdir({ 'cert.pem': testCertificate, 'key.pem': testKey, 'ca.pem': clientCertificate })
   const program = start(t, 'tls.ts', ...['cert.pem', 'key.pem', 'ca.pem'].map(name => join(files, name)))

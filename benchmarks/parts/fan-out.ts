@@ -11,7 +11,7 @@ interface Audience { readonly router: Router, readonly sessions: readonly Sessio
 
 function audience (size: number, qos: QoS): Audience {
   const services = sessionServices()
-  const router = new Router({ limits: services.limits, sharedSubscriptionStrategy: 'roundRobin', deliveryGate: () => undefined, dropped: () => undefined })
+  const router = new Router({ limits: services.limits, sharedSubscriptionStrategy: 'roundRobin', deliveryGate: () => undefined, dropped: () => undefined, journal: undefined })
   const parsed = parseTopicFilter('devices/+/lamp/state', services.limits)
   const sinks = Array.from({ length: size }, () => new CountingSink())
   const sessions = sinks.map((sink, i) => {

@@ -1,6 +1,7 @@
 import { defaultLimits, type Limits } from '../../lib/base/limits.ts'
 import { Metrics } from '../../lib/base/metrics.ts'
 import { systemClock } from '../../lib/contract/clock.ts'
+import { silentLogger } from '../../lib/contract/logger.ts'
 import { Message } from '../../lib/contract/message.ts'
 import type { PacketSink } from '../../lib/contract/packet-sink.ts'
 import type { QoS } from '../../lib/packet/packets.ts'
@@ -30,7 +31,7 @@ export class CountingSink implements PacketSink {
 
 export function sessionServices (limits: Partial<Limits> = {}): SessionServices {
   return {
-    limits: { ...defaultLimits, ...limits }, metrics: new Metrics(), clock: systemClock,
+    limits: { ...defaultLimits, ...limits }, metrics: new Metrics(), clock: systemClock, logger: silentLogger,
     dropped: (_target, _message, reason) => { throw new Error(`a message was dropped: ${reason}`) },
     isRetained: () => true,
   }

@@ -28,10 +28,12 @@ export interface AbsentBroker {
   readonly absent: string
 }
 
-/** Myelin as built in a folder: its command line as it is, or with hooks in a host of its own. */
+/** Myelin as built in a folder: its command line, or with hooks in a host of its own. */
 export function myelin (root: string, name: string = 'myelin'): BrokerUnderTest {
   const cli = join(root, 'dist/plugins/cli/main.js')
   const host = join(import.meta.dirname, '../servers', `hooks${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
+  // As the peers are measured here: nothing is written to disk. A revision from before there was a store has no such option.
+  const inMemory = existsSync(join(root, 'dist/plugins/lmdb')) ? ['--data', 'off'] : []
   const ports = (port: number, access: Access): string[] => access === 'websocket' ? ['--port', 'off', '--ws-port', String(port)] : ['--port', String(port), '--ws-port', 'off']
   return {
     name,
@@ -40,32 +42,43 @@ export function myelin (root: string, name: string = 'myelin'): BrokerUnderTest 
     protocolVersions: [4, 5],
     command: (port, access) => ({
       file: process.execPath,
-      args: access === 'hooks' ? [host, String(port), root] : [cli, '--host', '127.0.0.1', '--log-format', 'quiet', ...ports(port, access)],
+      args: access === 'hooks' ? [host, String(port), root] : [cli, '--host', '127.0.0.1', '--log-format', 'quiet', ...inMemory, ...ports(port, access)],
     }),
   }
 }
 
 /** Mosquitto as its distribution built it, with the limits that a load test hits taken away and nothing written to disk. */
 export function mosquitto (): BrokerUnderTest | AbsentBroker {
-  const name = 'mosquitto'
+  return mosquittoWith('mosquitto', folder => ({ lines: ['persistence false'], cleanUp: () => { rmSync(folder, { recursive: true }) } }))
+}
+
+/** What is said to Mosquitto beside that. */
+export interface MosquittoSetting {
+  readonly lines: readonly string[]
+  cleanUp (): void
+}
+
+/** @param settingFor told the folder of the configuration file, which it has to remove in the end */
+export function mosquittoWith (name: string, settingFor: (folder: string) => MosquittoSetting): BrokerUnderTest | AbsentBroker {
   for (const file of ['mosquitto', '/usr/sbin/mosquitto']) {
     const { error, stdout } = spawnSync(file, ['-h'], { encoding: 'utf8' })
     if (error !== undefined) continue
     const version = /version (\S+)/.exec(stdout)?.[1] ?? 'unknown'
-    return { name, version, accesses: ['tcp', 'websocket'], protocolVersions: [4, 5], command: (port, access) => mosquittoCommand(file, port, access) }
+    return { name, version, accesses: ['tcp', 'websocket'], protocolVersions: [4, 5], command: (port, access) => mosquittoCommand(file, port, access, settingFor) }
   }
   return { name, absent: 'apt-get install mosquitto' }
 }
 
-function mosquittoCommand (file: string, port: number, access: Access): Command {
+function mosquittoCommand (file: string, port: number, access: Access, settingFor: (folder: string) => MosquittoSetting): Command {
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
   const configuration = join(folder, 'mosquitto.conf')
+  const { lines, cleanUp } = settingFor(folder)
   writeFileSync(configuration, [
     `listener ${port} 127.0.0.1`, `protocol ${access === 'websocket' ? 'websockets' : 'mqtt'}`, 'allow_anonymous true', 'max_queued_messages 0',
-    'max_inflight_messages 0', 'max_connections -1', 'persistence false', 'set_tcp_nodelay true', 'log_type error', '',
+    'max_inflight_messages 0', 'max_connections -1', 'set_tcp_nodelay true', 'log_type error', ...lines, '',
   ].join('\n'))
   chmodSync(folder, 0o755) // started by root, it reads its file as another user
-  return { file, args: ['-c', configuration], cleanUp: () => { rmSync(folder, { recursive: true }) } }
+  return { file, args: ['-c', configuration], cleanUp }
 }
 
 /** Aedes as its documentation starts it; see `benchmarks/peers`. */
@@ -82,7 +95,8 @@ export function aedes (root: string): BrokerUnderTest | AbsentBroker {
   }
 }
 
-function versionIn (folder: string): string {
+/** The version of the package in a folder. */
+export function versionIn (folder: string): string {
   return (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }).version
 }
 

@@ -29,8 +29,8 @@ export const help = `npm run bench -- [options]
   --warmup S            how long it runs before that (default 2)
   --quick               1 s, small sizes: to see that it works, not for figures
   --against COMMIT      compare the working tree with a commit instead of brokers
-  --subscriptions a,b   points of the curve (default 10000,100000; the full one: 10000,100000,1000000)
-  --connections a,b     points of the curve (default 5000; the full one: 50000)
+  --subscriptions a,b   points of the curve (default 100000,1000000)
+  --connections a,b     points of the curve (default 5000,19000; 50000 where ulimit -n allows it)
   --out FOLDER          where results.json, report.md and chart.svg go
                         (default benchmarks/results for a full run, .bench/results for a part)
 `
@@ -58,8 +58,8 @@ export function readRunOptions (args: string[]): RunOptions {
     warmup: optional('warmup'),
     quick: values.quick,
     against: values.against,
-    subscriptions: numbers(values.subscriptions ?? '10000,100000'),
-    connections: numbers(values.connections ?? '5000'),
+    subscriptions: numbers(values.subscriptions ?? '100000,1000000'),
+    connections: numbers(values.connections ?? '5000,19000'),
     out: values.out,
     help: values.help,
   }

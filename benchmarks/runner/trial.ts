@@ -1,11 +1,10 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo } from 'node:net'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { machineBusySeconds, usageOf } from '../load/usage.ts'
-import type { BrokerUnderTest } from './brokers.ts'
+import type { BrokerUnderTest, Command } from './brokers.ts'
+import { brokerCore, freePort, isPinned, listening, loadCore, pause, spawnOn, stop } from './processes.ts'
 import type { LoadArguments, Scenario } from './scenarios.ts'
 
 /** What one run gave. */
@@ -21,18 +20,16 @@ export interface Result {
   readonly failed?: string
 }
 
-/** Where the broker runs, and where the load. */
-const brokerCore = '0'
-const loadCore = '1'
-const startSeconds = 20
 const settlingSeconds = 0.3
-const stopSeconds = 5
 const loadProgram = join(import.meta.dirname, '../load', `main${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
+
+/** What a run of the load generator told. */
+export type Told = Pick<Result, 'figures' | 'cut' | 'failed'>
 
 /** Runs scenarios against brokers, one at a time, each broker started afresh. */
 export class Laboratory {
   /** Whether broker and load each have a core of their own. */
-  readonly isPinned: boolean = availableParallelism() > 1 && spawnSync('taskset', ['-c', loadCore, 'true']).status === 0
+  readonly isPinned: boolean = isPinned
   readonly #signal: AbortSignal
 
   /** @param signal ends what is running */
@@ -41,31 +38,35 @@ export class Laboratory {
   }
 
   async run (broker: BrokerUnderTest, scenario: Scenario, extra: LoadArguments, round: number): Promise<Result> {
-    const outcome = await this.#measure(broker, scenario, extra).catch((error: unknown) => {
+    return this.note(round, scenario.id, broker.name, () => this.#measure(broker, scenario, extra))
+  }
+
+  /** What came of `measure`, or why nothing did. */
+  async note (round: number, scenario: string, broker: string, measure: () => Promise<Told>): Promise<Result> {
+    const told = await measure().catch((error: unknown) => {
       this.#signal.throwIfAborted()
       return { figures: {}, failed: error instanceof Error ? error.message : String(error) }
     })
-    return { round, scenario: scenario.id, broker: broker.name, ...outcome }
+    return { round, scenario, broker, ...told }
   }
 
-  async #measure (broker: BrokerUnderTest, scenario: Scenario, extra: LoadArguments): Promise<Pick<Result, 'figures' | 'cut' | 'failed'>> {
-    const port = await freePort()
-    const command = broker.command(port, scenario.access ?? 'tcp')
-    const server = this.#spawn(brokerCore, command.file, command.args, ['ignore', 'ignore', 'pipe'])
+  /** Starts a broker on its core and waits until it can be reached. */
+  async start (command: Command, port: number, stdout: 'ignore' | 'pipe' = 'ignore'): Promise<ChildProcess> {
+    const server = spawnOn(brokerCore, command.file, command.args, ['ignore', stdout, 'pipe'], this.#signal)
     const problems = text(server.stderr as NodeJS.ReadableStream).catch(() => '')
     try {
       await listening(server, port, problems)
-      await pause(settlingSeconds)
-      return await this.#load(server, scenario, { ...scenario.load, ...extra, port, pid: server.pid ?? 0, websocket: scenario.access === 'websocket' })
-    } finally {
+      return server
+    } catch (error) {
       await stop(server)
-      command.cleanUp?.()
+      throw error
     }
   }
 
-  async #load (server: ChildProcess, scenario: Scenario, load: LoadArguments): Promise<Pick<Result, 'figures' | 'cut' | 'failed'>> {
+  /** Runs the load generator against a broker that was started. */
+  async load (server: ChildProcess, shape: string, load: LoadArguments): Promise<Told> {
     const before = { busy: machineBusySeconds(), broker: usageOf(server.pid ?? 0).cpuSeconds, time: performance.now() }
-    const child = this.#spawn(loadCore, process.execPath, [loadProgram, scenario.shape, ...argumentsOf(load)], ['ignore', 'pipe', 'pipe'])
+    const child = spawnOn(loadCore, process.execPath, [loadProgram, shape, ...argumentsOf(load)], ['ignore', 'pipe', 'pipe'], this.#signal)
     const [output, problems] = await Promise.all([text(child.stdout as NodeJS.ReadableStream), text(child.stderr as NodeJS.ReadableStream), once(child, 'close')])
     const told = parse(output, problems)
     const seconds = (performance.now() - before.time) / 1000
@@ -75,11 +76,20 @@ export class Laboratory {
     return { ...told, figures: { ...told.figures, noise } }
   }
 
-  #spawn (core: string, file: string, args: readonly string[], stdio: ('ignore' | 'pipe')[]): ChildProcess {
-    const pinned = this.isPinned ? ['taskset', '-c', core, file] : [file]
-    const child = spawn(pinned[0] ?? file, [...pinned.slice(1), ...args], { stdio, signal: this.#signal })
-    child.on('error', () => undefined) // told by its exit code, or aborted
-    return child
+  async #measure (broker: BrokerUnderTest, { access = 'tcp', shape, load }: Scenario, extra: LoadArguments): Promise<Told> {
+    const port = await freePort()
+    const command = broker.command(port, access)
+    try {
+      const server = await this.start(command, port)
+      try {
+        await pause(settlingSeconds)
+        return await this.load(server, shape, { ...load, ...extra, port, pid: server.pid ?? 0, websocket: access === 'websocket' })
+      } finally {
+        await stop(server)
+      }
+    } finally {
+      command.cleanUp?.()
+    }
   }
 }
 
@@ -92,43 +102,4 @@ function parse (output: string, problems: string): Pick<Result, 'figures' | 'cut
   const told = JSON.parse(output) as Record<string, unknown>
   const figures = Object.fromEntries(Object.entries(told).filter((entry): entry is [string, number] => typeof entry[1] === 'number'))
   return { figures, ...typeof told['cut'] === 'string' && { cut: told['cut'] }, ...typeof told['firstError'] === 'string' && { failed: told['firstError'] } }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-async function listening (server: ChildProcess, port: number, problems: Promise<string>): Promise<void> {
-  const end = performance.now() + startSeconds * 1000
-  while (!await accepts(port)) {
-    if (server.exitCode !== null) throw new Error(`the broker did not start: ${(await problems).replace(/^\d+: /gm, '').trim().slice(-200)}`)
-    if (performance.now() > end) throw new Error('the broker did not start in time')
-    await pause(0.05)
-  }
-}
-
-function accepts (port: number): Promise<boolean> {
-  return new Promise(resolve => {
-    const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => { socket.destroy(); resolve(true) })
-    socket.on('error', () => { resolve(false) })
-  })
-}
-
-async function stop (server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return
-  const closed = once(server, 'exit')
-  server.kill('SIGTERM')
-  const timer = setTimeout(() => { server.kill('SIGKILL') }, stopSeconds * 1000)
-  await closed
-  clearTimeout(timer)
-}
-
-function pause (seconds: number): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, seconds * 1000))
 }

@@ -26,6 +26,10 @@ export const ErrorCode = {
   optionInvalid: 'MQTT_OPTION_INVALID',
   brokerClosed: 'MQTT_BROKER_CLOSED',
   requestTimeout: 'MQTT_REQUEST_TIMEOUT',
+  storeInUse: 'MQTT_STORE_IN_USE',
+  storeTooNew: 'MQTT_STORE_TOO_NEW',
+  storeFull: 'MQTT_STORE_FULL',
+  storeFailed: 'MQTT_STORE_FAILED',
 } as const
 
 /** One of the values of {@link ErrorCode}. */

@@ -19,6 +19,9 @@ export class Metrics {
   queuedMessages = 0
   queuedBytes = 0
   sessionsExpired = 0
+  /** Groups of changes that were stored, and attempts that failed. */
+  storeCommits = 0
+  storeFailures = 0
   /** System writes: what `bytesSent` left in. */
   writes = 0
 }

@@ -141,6 +141,7 @@ export type DropReason =
   | 'notAuthorized'    // authorizeDeliver, or rights taken back by revalidate
   | 'retainedFull'     // not retained: a limit of the retained messages
   | 'sessionEnded'     // the Session ended with the message in its queue
+  | 'storeFailed'      // it could not be stored, and its publisher was told so
 
 export interface Drop<Data = unknown> {
   readonly message: Message

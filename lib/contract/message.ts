@@ -26,6 +26,8 @@ export class Message {
   /** Milliseconds since the epoch; Infinity for never. */
   readonly expiresAt: number
   readonly publisher: string | undefined
+  /** Its way into the store, while it is on it; the journal knows what that is. */
+  pending: object | undefined = undefined
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined
   #isKept = false

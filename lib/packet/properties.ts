@@ -1,7 +1,7 @@
 import { ErrorCode, malformed, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { PacketType, type Properties, type UserProperty } from './packets.ts'
-import { emptyBytes, type Reader } from './reader.ts'
+import { emptyBytes, Reader } from './reader.ts'
 import { Writer } from './writer.ts'
 
 /** Where properties stand: in a packet of a type, or in the Will of CONNECT, which has the type that MQTT leaves unused. */
@@ -161,6 +161,19 @@ export function writeProperties (writer: Writer, properties: Properties | undefi
 /** The properties, without a Property Length, that go with the Application Message unaltered; no bytes for none. */
 export function encodeUnaltered (properties: Properties | undefined): Buffer {
   return encodeRows(messageRows, properties)
+}
+
+/**
+ * What {@link encodeUnaltered} made.
+ * @throws MqttError Malformed Packet for anything else
+ */
+export function decodeUnaltered (bytes: Buffer): Properties | undefined {
+  if (bytes.length === 0) return undefined
+  const reader = new Reader()
+  reader.reset(bytes, 0, bytes.length)
+  const properties: Properties = {}
+  while (!reader.atEnd) readProperty(reader, publish, properties, Infinity)
+  return properties
 }
 
 function encodeRows (wanted: readonly PropertyRow[], properties: Properties | undefined): Buffer {

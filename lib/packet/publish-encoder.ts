@@ -1,7 +1,7 @@
 import type { Topic } from '../topic/topic.ts'
 import { acknowledgeFirstByte } from './acknowledge.ts'
 import type { AcknowledgeType, MessageProperties, QoS, ProtocolVersion } from './packets.ts'
-import { encodeUnaltered } from './properties.ts'
+import { decodeUnaltered, encodeUnaltered } from './properties.ts'
 import { publishFirstByte } from './publish.ts'
 import { variableByteIntegerLength } from './reader.ts'
 import { writeUint16, writeUint32, writeVariableByteInteger } from './writer.ts'
@@ -44,6 +44,14 @@ const loopThreshold = 12
  */
 export function encodeMessageProperties (properties: MessageProperties | undefined): Buffer {
   return encodeUnaltered(properties)
+}
+
+/**
+ * The way back. Binary values are slices of `bytes`.
+ * @throws MqttError Malformed Packet for what {@link encodeMessageProperties} did not make
+ */
+export function decodeMessageProperties (bytes: Buffer): MessageProperties | undefined {
+  return decodeUnaltered(bytes)
 }
 
 /** Remaining Length (section 2.1.4) of the PUBLISH. */

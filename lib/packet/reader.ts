@@ -100,6 +100,11 @@ export class Reader {
     return this.#slice(this.readUint16())
   }
 
+  /** The next `length` bytes: a slice, no copy. */
+  readBytes (length: number): Buffer {
+    return this.#slice(length)
+  }
+
   /** All that is left: a slice, no copy. */
   readRest (): Buffer {
     return this.#slice(this.#end - this.#position)

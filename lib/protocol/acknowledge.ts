@@ -1,6 +1,7 @@
 import { ReasonCode } from '../base/reason-codes.ts'
 import { PacketType, type AcknowledgePacket } from '../packet/packets.ts'
 import type { Client } from './client.ts'
+import { acknowledgeStored } from './publish-receipt.ts'
 
 /** PUBACK (section 3.4). Whatever its Reason Code says, the message is done with [MQTT-4.4.0-2]. */
 export function handlePuback (client: Client, { packetIdentifier }: AcknowledgePacket): void {
@@ -19,7 +20,7 @@ export function handlePubrec (client: Client, { packetIdentifier, reasonCode }: 
 
 /** PUBREL (section 3.6): the Client has our PUBREC, so its identifier is free again [MQTT-4.3.3-12]. */
 export function handlePubrel (client: Client, { packetIdentifier }: AcknowledgePacket): void {
-  if (client.ownSession.inbox.delete(packetIdentifier)) client.sink.acknowledge(PacketType.pubcomp, packetIdentifier)
+  if (client.ownSession.inbox.delete(packetIdentifier)) acknowledgeStored(client, PacketType.pubcomp, packetIdentifier)
   else answerUnknown(client, PacketType.pubcomp, packetIdentifier)
 }
 

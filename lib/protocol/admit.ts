@@ -2,7 +2,7 @@ import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Allow, ConnectPatch } from '../contract/hooks.ts'
 import { mergeConnectPatch } from '../hooks/hook-runner.ts'
-import { PacketType, type ConnectPacket, type Properties } from '../packet/packets.ts'
+import { PacketType, type ConnackPacket, type ConnectPacket, type Properties } from '../packet/packets.ts'
 import { neverExpires, type Session } from '../session/session.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
@@ -20,9 +20,16 @@ export async function admit (client: Client, packet: ConnectPacket, allow: Allow
   const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
   checkPatch(client, patch)
   const refused = packet.cleanStart ? [] : await authorizeRestored(client)
+  await loadSession(client, packet)
   if (client.phase !== 'connecting') return
   if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
-  accept(client, packet, patch, refused, extra)
+  await accept(client, packet, patch, refused, extra)
+}
+
+/** Reads what a Session that was found in the store has in flight, if its Client goes on with it. */
+async function loadSession ({ services: { sessions }, clientIdentifier }: Client, { cleanStart }: ConnectPacket): Promise<void> {
+  const session = sessions.get(clientIdentifier)
+  if (!cleanStart && session?.isToBeLoaded === true) await session.load()
 }
 
 function identify (client: Client, { data, username, clientIdentifier }: Allow): void {
@@ -46,26 +53,73 @@ function hookFailed (field: string, expected: string): MqttError {
   return new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `a hook gave a ${field} that is not ${expected}`)
 }
 
-function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch, refused: readonly string[], extra: Properties): void {
-  const { services, sink } = client
+/** Whether a hook, an authentication method, a Will Message or the store has a say in a CONNECT; without them `accept` needs no promise. */
+export function isToBeAsked ({ services, clientIdentifier }: Client, { will, cleanStart }: ConnectPacket): boolean {
+  const { authenticate, onConnect, authorizeSubscribe } = services.hooks.chains
+  return authenticate !== undefined || services.authenticationMethods.size > 0 || will !== undefined || onConnect !== undefined ||
+    (!cleanStart && (authorizeSubscribe !== undefined || services.sessions.get(clientIdentifier)?.isToBeLoaded === true))
+}
+
+/**
+ * Lets a Client in whom nobody is to be asked about any more.
+ * @returns a promise where the Session has to be stored before the Client is told that it has one
+ */
+export function accept (client: Client, packet: ConnectPacket, patch: ConnectPatch = {}, refused: readonly string[] = [], extra: Properties = {}): Promise<void> | undefined {
   const keepAlive = keepAliveOf(client, packet, patch)
   const expiry = sessionExpiryOf(client, packet, patch)
   const { session, isPresent } = claimSession(client, packet)
-  for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
-  session.client = client
-  if (refused.length > 0) dropForbidden(services, session, refused)
+  takeOver(client, session, refused)
   session.sessionExpiryInterval = expiry
   session.will = willOf(client, packet)
-  client.session = session
   client.silenceLimitMs = keepAlive * 1500 // [MQTT-3.1.2-22]
+  const properties = packet.protocolVersion === 5 ? { ...connackProperties(client, packet, patch, keepAlive, expiry), ...extra } : undefined
+  const connack: ConnackPacket = { type: PacketType.connack, sessionPresent: isPresent, reasonCode: ReasonCode.success, properties }
+  const receiveMaximum = packet.properties?.receiveMaximum ?? Infinity
+  if (isToBeStored(client, session)) return store(client, session, isPresent).then(() => { welcome(client, session, connack, receiveMaximum) })
+  welcome(client, session, connack, receiveMaximum)
+  return undefined
+}
+
+/** The Session is the Client's own, without what the Client may not have any more. */
+function takeOver (client: Client, session: Session, refused: readonly string[]): void {
+  const { services } = client
+  for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
+  session.client = client
+  client.session = session
+  if (refused.length > 0 || (session.log?.isRestored === true && services.hooks.chains.authorizeDeliver !== undefined)) dropForbidden(services, session, refused)
+  if (session.log !== undefined) session.log.isRestored = false
+}
+
+/** Has a Session written down that outlives the process, or whose Will does; whether CONNACK promises that. */
+function isToBeStored ({ services, sink }: Client, session: Session): boolean {
+  const isDurable = session.sessionExpiryInterval > 0
+  if (session.log === undefined && (services.journal === undefined || (!isDurable && session.will === undefined))) return false
+  session.connect(sink)
+  if (session.log === undefined) services.keep(session, isDurable)
+  services.sessions.save(session)
+  return session.isDurable
+}
+
+async function store ({ services }: Client, session: Session, isPresent: boolean): Promise<void> {
+  try {
+    await services.journal?.written()
+  } catch (error) {
+    if (!isPresent) session.sessionExpiryInterval = 0 // it ends with the connection, as nobody was promised one
+    throw error
+  }
+}
+
+function welcome (client: Client, session: Session, connack: ConnackPacket, receiveMaximum: number): void {
+  const { services, sink } = client
+  if (client.phase !== 'connecting') return // it left, or was sent away, while its Session was being stored
   client.phase = 'connected'
   countConnected(client)
-  const properties = { ...connackProperties(client, packet, patch, keepAlive, expiry), ...extra }
-  sink.send({ type: PacketType.connack, sessionPresent: isPresent, reasonCode: ReasonCode.success, properties })
+  sink.send(connack)
   if (!isConnected(client)) return
   session.connect(sink)
-  services.hooks.notify('connected', { client, sessionPresent: isPresent })
-  if (isConnected(client)) session.attach(sink, Math.min(packet.properties?.receiveMaximum ?? Infinity, services.limits.maximumInFlight))
+  client.wasTold = true
+  services.hooks.notify('connected', { client, sessionPresent: connack.sessionPresent })
+  if (isConnected(client)) session.attach(sink, Math.min(receiveMaximum, services.limits.maximumInFlight))
 }
 
 // Sending CONNACK, or an observer, may have ended the connection.
@@ -74,8 +128,9 @@ function isConnected (client: Client): boolean { return client.phase === 'connec
 /** The Session of that Client Identifier, old or new; whoever held it is sent away first [MQTT-3.1.4-3]. */
 function claimSession (client: Client, { cleanStart }: ConnectPacket): { session: Session, isPresent: boolean } {
   const { sessions } = client.services
-  sessions.sweep()
-  sessions.get(client.clientIdentifier)?.sink?.disconnect(ReasonCode.sessionTakenOver)
+  const before = sessions.get(client.clientIdentifier)
+  if (before !== undefined) sessions.settle(before) // its time may have come since the last sweep
+  before?.sink?.disconnect(ReasonCode.sessionTakenOver)
   const known = sessions.get(client.clientIdentifier)
   if (known !== undefined && !cleanStart) {
     sessions.claim(known)

@@ -2,13 +2,15 @@ import type { Limits } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { AuthenticationMethod } from '../contract/authentication.ts'
 import type { Clock } from '../contract/clock.ts'
-import type { DropReason } from '../contract/hooks.ts'
+import type { ClientInfo, DropReason } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
 import type { Message } from '../contract/message.ts'
 import type { HookRunner } from '../hooks/hook-runner.ts'
 import type { Router } from '../router/router.ts'
+import type { Session } from '../session/session.ts'
 import type { DropTarget } from '../session/session-services.ts'
 import type { Sessions } from '../session/sessions.ts'
+import type { Journal } from '../store/journal.ts'
 import type { TopicTable } from '../topic/topic.ts'
 
 /** Holds publishers back while the process is over its memory high-water mark. */
@@ -30,10 +32,16 @@ export interface BrokerServices {
   readonly sessions: Sessions
   readonly topics: TopicTable
   readonly pressure: Pressure
+  /** What has to outlive the process goes here; undefined where nothing does. */
+  readonly journal: Journal | undefined
   readonly authenticationMethods: ReadonlyMap<string, AuthenticationMethod>
   readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
   readonly serverReference: string | undefined
   readonly responseInformation: ((client: { readonly clientIdentifier: string }) => string) | undefined
+  /** Whether the acknowledgement of a message waits for the store; undefined for always. */
+  readonly durability: ((message: { readonly topicName: string, readonly client: ClientInfo | undefined }) => 'memory' | 'store') | undefined
+  /** From here on a Session is written down; only where there is a journal. */
+  keep (session: Session, isDurable: boolean): void
   /** A message did not reach a Session. */
   dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void
   /** `close()` was called: nobody is let in any more. */

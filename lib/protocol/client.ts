@@ -47,6 +47,8 @@ export class Client implements ClientInfo, Origin {
   disconnectReasonCode: ReasonCode | undefined = undefined
   /** False after a DISCONNECT with Reason Code 0 [MQTT-3.14.4-3]. */
   isWillPublished = true
+  /** CONNACK was sent and observers told. */
+  wasTold = false
   #abort: AbortController | undefined = undefined
 
   constructor (services: BrokerServices, sink: NetworkSink, connection: ConnectionInfo) {

@@ -12,18 +12,18 @@ export function handleClosed (client: Client, error: MqttError | undefined): voi
   else refuse(client, error)
 }
 
-function refuse ({ services, connection }: Client, error: MqttError | undefined): void {
+function refuse ({ services, connection, session }: Client, error: MqttError | undefined): void {
   services.metrics.connectionsRefused++
+  if (session !== undefined) services.sessions.release(session, false) // its Session was being stored
   if (error !== undefined) services.hooks.notify('refused', { connection, error })
 }
 
 function leave (client: Client, error: MqttError | undefined): void {
   const { services, ownSession: session } = client
-  const wasTold = session.isConnected // not where the Client could not even be sent its CONNACK
   services.metrics.clientsConnected--
   // A broker that shuts down takes nobody's Will: its Clients are not gone, it is.
   services.sessions.release(session, client.isWillPublished && !services.isClosing)
   services.router.redispatchShared(session)
   const reasonCode = error?.reasonCode ?? client.disconnectReasonCode ?? ReasonCode.unspecifiedError
-  if (wasTold) services.hooks.notify('disconnected', { client, reasonCode, error })
+  if (client.wasTold) services.hooks.notify('disconnected', { client, reasonCode, error })
 }

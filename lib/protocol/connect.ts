@@ -4,23 +4,35 @@ import { ReasonCode } from '../base/reason-codes.ts'
 import type { Limits } from '../base/limits.ts'
 import type { ConnectPacket } from '../packet/packets.ts'
 import { topicNameFault } from '../topic/topic-name.ts'
-import { admit } from './admit.ts'
+import { accept, admit, isToBeAsked } from './admit.ts'
 import { authenticate } from './authenticate.ts'
 import { beginExchange } from './auth.ts'
 import { checkResponseTopic } from './publish-message.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
 
-/** CONNECT (section 3.1): what the packet says by itself, then who it is, then all that follows from being let in. */
-export async function handleConnect (client: Client, packet: ConnectPacket): Promise<void> {
+/**
+ * CONNECT (section 3.1): what the packet says by itself, then who it is, then all that follows from being let in.
+ * @returns a promise where somebody has to be asked, or something stored
+ */
+export function handleConnect (client: Client, packet: ConnectPacket): Promise<void> | undefined {
+  check(client, packet)
+  const method = packet.properties?.authenticationMethod
+  if (method !== undefined) return beginExchange(client, packet, method)
+  if (isToBeAsked(client, packet)) return ask(client, packet)
+  return accept(client, packet)
+}
+
+async function ask (client: Client, packet: ConnectPacket): Promise<void> {
+  await admit(client, packet, await authenticate(client, packet))
+}
+
+function check (client: Client, packet: ConnectPacket): void {
   negotiate(client, packet)
   if (client.refusal !== undefined) throw client.refusal
   if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
   checkClientIdentifier(client, packet)
   checkWill(packet, client.services.limits)
-  const method = packet.properties?.authenticationMethod
-  if (method !== undefined) await beginExchange(client, packet, method)
-  else await admit(client, packet, await authenticate(client, packet))
 }
 
 /** From here on answers have the form that the Client understands. */

@@ -23,7 +23,7 @@ export function dispatch (client: Client, packet: Packet): Promise<void> | undef
     case PacketType.pubrel: handlePubrel(client, packet); return undefined
     case PacketType.pubcomp: handlePubcomp(client, packet); return undefined
     case PacketType.subscribe: return handleSubscribe(client, packet)
-    case PacketType.unsubscribe: handleUnsubscribe(client, packet); return undefined
+    case PacketType.unsubscribe: return handleUnsubscribe(client, packet)
     case PacketType.pingreq: client.sink.send({ type: PacketType.pingresp }); return undefined // [MQTT-3.12.4-1]
     case PacketType.disconnect: handleDisconnect(client, packet); return undefined
     case PacketType.auth: return handleAuth(client, packet)

@@ -4,6 +4,7 @@ import type { ClientInfo, MaybePromise, MessagePatch } from '../contract/hooks.t
 import type { Message } from '../contract/message.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
+import { PendingMessage } from '../store/pending-message.ts'
 import { topicNameFault } from '../topic/topic-name.ts'
 import type { Topic } from '../topic/topic.ts'
 import type { BrokerServices } from './broker-services.ts'
@@ -17,12 +18,15 @@ export interface Origin {
   readonly isWill: boolean
 }
 
+/** What became of a message: a Reason Code, or what its publisher has to wait for before it is told one. */
+export type Published = ReasonCode | PendingMessage
+
 /**
  * The one way of an Application Message into the broker, whether a PUBLISH, a Will Message or the host brings it: authorize,
  * let hooks change it, retain and route. Answers at once unless a hook takes its time.
- * @returns Success, No matching subscribers, or the refusal's Reason Code
+ * @returns Success, No matching subscribers, or the refusal's Reason Code; where it is still to be stored, what to wait for
  */
-export function publishMessage (services: BrokerServices, message: Message, origin: Origin): MaybePromise<ReasonCode> {
+export function publishMessage (services: BrokerServices, message: Message, origin: Origin): MaybePromise<Published> {
   const { chains } = services.hooks
   const verdict = origin.client === undefined || chains.authorizePublish === undefined
     ? ReasonCode.success
@@ -31,7 +35,7 @@ export function publishMessage (services: BrokerServices, message: Message, orig
   return verdict === ReasonCode.success ? change(services, message, origin) : verdict
 }
 
-function change (services: BrokerServices, message: Message, origin: Origin): MaybePromise<ReasonCode> {
+function change (services: BrokerServices, message: Message, origin: Origin): MaybePromise<Published> {
   if (services.hooks.chains.onPublish === undefined) return route(services, message, origin)
   try {
     const changed = services.hooks.patch('onPublish', message, current => ({ client: origin.client, message: current }),
@@ -51,10 +55,18 @@ function wanted (message: Message, { client, isWill }: Origin): Message {
   return message
 }
 
-function route (services: BrokerServices, message: Message, origin: Origin): ReasonCode {
+function route (services: BrokerServices, message: Message, origin: Origin): Published {
   const count = services.router.route(message, origin.session)
   if (services.hooks.chains.published !== undefined) services.hooks.notify('published', { client: origin.client, message })
-  return count === 0 ? ReasonCode.noMatchingSubscribers : ReasonCode.success
+  const reasonCode = count === 0 ? ReasonCode.noMatchingSubscribers : ReasonCode.success
+  return message.pending === undefined ? reasonCode : unlessSettled(services, message, origin, reasonCode)
+}
+
+function unlessSettled (services: BrokerServices, { pending, topicName }: Message, { client }: Origin, reasonCode: ReasonCode): Published {
+  if (!(pending instanceof PendingMessage) || pending.isSettled) return reasonCode
+  if (services.durability?.({ topicName, client }) === 'memory') return reasonCode
+  pending.reasonCode = reasonCode
+  return pending
 }
 
 /** @throws MqttError for a patch that makes no message: found here, it cannot harm those who would get it */

@@ -4,9 +4,11 @@ import { isUtf8 } from '../base/utf8.ts'
 import { Message } from '../contract/message.ts'
 import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/packets.ts'
+import type { PendingMessage } from '../store/pending-message.ts'
 import { emptyTopic, type Topic } from '../topic/topic.ts'
 import type { Client } from './client.ts'
-import { checkedTopic, checkResponseTopic, expiresAt, publishMessage } from './publish-message.ts'
+import { checkedTopic, checkResponseTopic, expiresAt, publishMessage, type Published } from './publish-message.ts'
+import { acknowledge, PublishReceipt, repeatPubrec } from './publish-receipt.ts'
 import { PublishRate } from './publish-rate.ts'
 import { InboundTopicAliases } from './topic-alias.ts'
 
@@ -17,7 +19,7 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
   const topic = topicOf(client, packet)
   if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
   if (packet.properties !== undefined) checkProperties(packet.properties)
-  const hold = services.pressure.hold() ?? rateOf(client)?.hold()
+  const hold = services.pressure.hold() ?? services.journal?.hold() ?? rateOf(client)?.hold()
   return hold === undefined ? publish(client, packet, topic) : hold.then(() => publish(client, packet, topic))
 }
 
@@ -34,8 +36,8 @@ function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<
     return undefined
   }
   const result = publishMessage(client.services, messageOf(client, packet, topic), client)
-  if (result instanceof Promise) return result.then(late => { answer(client, packet, late) })
-  answer(client, packet, result)
+  if (result instanceof Promise) return result.then(late => { settle(client, packet, late) })
+  settle(client, packet, result)
   return undefined
 }
 
@@ -55,7 +57,7 @@ function topicOf (client: Client, packet: PublishPacket): Topic {
 function isNew (client: Client, packetIdentifier: number): boolean {
   const { inbox } = client.ownSession
   if (inbox.has(packetIdentifier)) {
-    client.sink.acknowledge(PacketType.pubrec, packetIdentifier)
+    repeatPubrec(client, packetIdentifier)
     return false
   }
   if (client.protocolVersion === 5 && inbox.size >= client.services.limits.receiveMaximum) {
@@ -82,16 +84,30 @@ function messageOf (client: Client, packet: PublishPacket, topic: Topic): Messag
   return new Message(packet, topic, client.clientIdentifier, expiry === undefined ? Infinity : expiresAt(client.services, expiry))
 }
 
-function answer (client: Client, packet: PublishPacket, result: ReasonCode): void {
-  if (result >= ReasonCode.unspecifiedError) refuse(client, packet, result)
-  else if (packet.qos !== QoS.atMostOnce) accept(client, packet, result)
+function settle (client: Client, packet: PublishPacket, result: Published): void {
+  if (packet.qos === QoS.atMostOnce) return
+  if (typeof result !== 'number') acceptOnceStored(client, packet, result)
+  else if (result >= ReasonCode.unspecifiedError) refuse(client, packet, result)
+  else accept(client, packet, result)
 }
 
 function accept (client: Client, { qos, packetIdentifier }: PublishPacket, result: ReasonCode): void {
-  const type = qos === QoS.atLeastOnce ? PacketType.puback : PacketType.pubrec
+  if (qos === QoS.atLeastOnce) {
+    acknowledge(client, PacketType.puback, packetIdentifier, result)
+    return
+  }
+  const { inbox } = client.ownSession
+  inbox.add(packetIdentifier)
+  if (inbox.isStored) client.services.journal?.wait(new PublishReceipt(client, qos, packetIdentifier, result))
+  else acknowledge(client, PacketType.pubrec, packetIdentifier, result)
+}
+
+/** The message goes to Sessions that are stored: its acknowledgement is the promise that they get it. */
+function acceptOnceStored (client: Client, { qos, packetIdentifier }: PublishPacket, pending: PendingMessage): void {
+  const receipt = new PublishReceipt(client, qos, packetIdentifier, pending.reasonCode)
   if (qos === QoS.exactlyOnce) client.ownSession.inbox.add(packetIdentifier)
-  if (result === ReasonCode.success || client.protocolVersion < 5) client.sink.acknowledge(type, packetIdentifier)
-  else client.sink.send({ type, packetIdentifier, reasonCode: result, properties: undefined })
+  if (qos === QoS.exactlyOnce && client.ownSession.inbox.isStored) client.services.journal?.wait(receipt)
+  else pending.tell(receipt)
 }
 
 function refuse (client: Client, packet: PublishPacket, reasonCode: ReasonCode): void {

@@ -6,6 +6,7 @@ import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../packet/packets.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Client } from './client.ts'
+import { toMqttError } from './failure.ts'
 
 /** One Topic Filter of a SUBSCRIBE: what it asks for, and then what became of it. */
 class Grant implements Subscription {
@@ -32,18 +33,17 @@ class Grant implements Subscription {
 /** A {@link Grant}, or the Reason Code that refuses it. */
 type Decision = Grant | ReasonCode
 
-/** SUBSCRIBE (section 3.8): decides about each filter, then makes all subscriptions, SUBACK, and retained messages last. */
+/** SUBSCRIBE (section 3.8): decides about each filter, then makes all subscriptions, stores them, SUBACK, and retained messages last. */
 export function handleSubscribe (client: Client, packet: SubscribePacket): Promise<void> | undefined {
   const subscriptionIdentifier = packet.properties?.subscriptionIdentifiers?.[0] ?? 0
   const decisions = packet.subscriptions.map(request => decide(client, request, subscriptionIdentifier))
   if (!decisions.every(isSettled)) return subscribeLater(client, packet, decisions)
-  subscribe(client, packet, decisions)
-  return undefined
+  return subscribe(client, packet, decisions)
 }
 
 async function subscribeLater (client: Client, packet: SubscribePacket, decisions: readonly MaybePromise<Decision>[]): Promise<void> {
   const settled = await Promise.all(decisions.map(async decision => decision))
-  if (client.phase === 'connected') subscribe(client, packet, settled)
+  if (client.phase === 'connected') await subscribe(client, packet, settled)
 }
 
 function isSettled (decision: MaybePromise<Decision>): decision is Decision {
@@ -91,8 +91,28 @@ function patched (grant: Grant, patch: Partial<SubscriptionOptions>): Grant {
   return new Grant(grant.parsed, request, patch.subscriptionIdentifier ?? grant.subscriptionIdentifier)
 }
 
-function subscribe (client: Client, { packetIdentifier }: SubscribePacket, decisions: readonly Decision[]): void {
+function subscribe (client: Client, packet: SubscribePacket, decisions: readonly Decision[]): Promise<void> | undefined {
   const reasonCodes = decisions.map(decision => answerable(client, typeof decision === 'number' ? decision : make(client, decision)))
+  if (client.session?.isDurable === true) return subscribeOnceStored(client, packet, decisions, reasonCodes)
+  acknowledge(client, packet, decisions, reasonCodes)
+  return undefined
+}
+
+/** SUBACK promises that the subscriptions outlive the broker: those that cannot be stored are taken back. */
+async function subscribeOnceStored (client: Client, packet: SubscribePacket, decisions: readonly Decision[], reasonCodes: readonly ReasonCode[]): Promise<void> {
+  const refusal = await client.services.journal?.written().catch((error: unknown) => toMqttError(error).reasonCode)
+  if (client.phase !== 'connected') return
+  if (typeof refusal !== 'number') acknowledge(client, packet, decisions, reasonCodes)
+  else acknowledge(client, packet, decisions, decisions.map((decision, i) => takeBack(client, decision, reasonCodes[i] as ReasonCode, refusal)))
+}
+
+function takeBack (client: Client, decision: Decision, reasonCode: ReasonCode, refusal: ReasonCode): ReasonCode {
+  if (typeof decision === 'number' || reasonCode >= ReasonCode.unspecifiedError) return reasonCode
+  if (decision.isNew) client.services.router.unsubscribe(client.ownSession, decision.topicFilter)
+  return answerable(client, refusal)
+}
+
+function acknowledge (client: Client, { packetIdentifier }: SubscribePacket, decisions: readonly Decision[], reasonCodes: readonly ReasonCode[]): void {
   client.sink.send({ type: PacketType.suback, packetIdentifier, reasonCodes, properties: undefined }) // [MQTT-3.8.4-6]
   const { router, clock } = client.services
   for (let i = 0; i < decisions.length; i++) {

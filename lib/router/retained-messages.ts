@@ -93,12 +93,15 @@ export class RetainedMessages<M extends Retainable> {
     return search.found
   }
 
-  /** Removes what has expired at `now` and returns how many that were. */
-  sweep (now: number): number {
+  /** Removes what has expired at `now`, telling `each` its Topic Name, and returns how many that were. */
+  sweep (now: number, each?: (topicName: string) => void): number {
     let swept = 0
     for (let name = this.#expiries.take(now); name !== undefined; name = this.#expiries.take(now)) {
       const message = this.get(name)
-      if (message !== undefined && message.expiresAt <= now && this.delete(name)) swept++
+      if (message !== undefined && message.expiresAt <= now && this.delete(name)) {
+        swept++
+        each?.(name)
+      }
     }
     return swept
   }

@@ -5,6 +5,7 @@ import type { SubscriptionOptions } from '../contract/subscription.ts'
 import type { RetainHandling } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
 import type { DropTarget } from '../session/session-services.ts'
+import type { Journal } from '../store/journal.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Topic } from '../topic/topic.ts'
 import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
@@ -21,6 +22,8 @@ export interface RouterServices {
   /** Whether each delivery is to be asked about; read again for each message, since plugins may come. */
   deliveryGate (): DeliveryGate
   dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void
+  /** Where retained messages are kept; undefined where they end with the process. */
+  readonly journal: Journal | undefined
 }
 
 /** Who gets an Application Message: keeps the tree, the Shared Subscriptions and the Sessions in step. */
@@ -36,6 +39,14 @@ export class Router {
   constructor (services: RouterServices) {
     this.#services = services
     this.retained = new RetainedMessages(services.limits)
+  }
+
+  /** The Shared Subscription of that filter, `$share/{ShareName}/{filter}`. */
+  share (topicFilter: string): SharedSubscription | undefined { return this.#shares.get(topicFilter) }
+
+  /** Removes retained messages that have expired. */
+  sweep (now: number): void {
+    this.retained.sweep(now, topicName => { this.#services.journal?.forgetRetained(topicName) })
   }
 
   /** Subscriptions of all Sessions. */
@@ -96,9 +107,9 @@ export class Router {
    * Members that are away take it only from one that has ended.
    */
   redispatchShared (session: Session, isEnded = false): void {
-    for (const delivery of session.outbox.extractShared(isEnded)) {
+    session.outbox.extractShared(isEnded, delivery => {
       if (delivery.share?.redispatch(delivery.message, session) !== true) session.outbox.restore(delivery)
-    }
+    })
   }
 
   /** Hands a new subscription its retained messages (section 3.3.1.3); a Shared Subscription gets none. */
@@ -134,14 +145,17 @@ export class Router {
   }
 
   #retain (message: Message): void {
-    if (message.payload.length === 0) this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
-    else if (!this.retained.set(message.keep())) this.#services.dropped(undefined, message, 'retainedFull')
+    const isChanged = message.payload.length === 0
+      ? this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
+      : this.retained.set(message.keep())
+    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#services.journal?.retain(message) // those are made anew all the time
+    if (!isChanged && message.payload.length > 0) this.#services.dropped(undefined, message, 'retainedFull')
   }
 
   #share (topicFilter: string, filter: string, options: SubscriptionOptions): SharedSubscription {
     const known = this.#shares.get(topicFilter)
     if (known !== undefined) return known
-    const share = new SharedSubscription(this.#services.sharedSubscriptionStrategy, () => this.#services.deliveryGate())
+    const share = new SharedSubscription(topicFilter, this.#services.sharedSubscriptionStrategy, () => this.#services.deliveryGate())
     this.#shares.set(topicFilter, share)
     this.#tree.add(filter, share, options)
     return share

@@ -24,12 +24,14 @@ interface Member extends DeliveryOptions {
 
 /** The Sessions that share one Topic Filter under one ShareName: each message goes to one of them (section 4.8.2). */
 export class SharedSubscription implements Share {
+  readonly topicFilter: string
   readonly #strategy: SharedSubscriptionStrategy
   readonly #gate: () => DeliveryGate
   #members: Member[] = []
   #next = 0
 
-  constructor (strategy: SharedSubscriptionStrategy, gate: () => DeliveryGate) {
+  constructor (topicFilter: string, strategy: SharedSubscriptionStrategy, gate: () => DeliveryGate) {
+    this.topicFilter = topicFilter
     this.#strategy = strategy
     this.#gate = gate
   }

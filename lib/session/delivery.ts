@@ -4,6 +4,8 @@ import type { QoS } from '../packet/packets.ts'
 
 /** The Shared Subscription that chose a Session for a message (section 4.8.2), and that can choose another. */
 export interface Share {
+  /** `$share/{ShareName}/{filter}`. */
+  readonly topicFilter: string
   /** Whether another member than `session` could have the message; one that is away only if `isOfflineToo`. */
   canRedispatch (message: Message, session: object, isOfflineToo: boolean): boolean
   /** Gives the message to another member than `session`, to one that is away if need be; false when there is none. */

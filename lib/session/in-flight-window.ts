@@ -26,6 +26,14 @@ export class InFlightWindow {
     this.#size++
   }
 
+  /** Puts a delivery back under the Packet Identifier that it has; whatever is put back last was sent last. */
+  restore (delivery: Delivery): void {
+    while (this.#slots.length === 0 || this.#slots[delivery.packetIdentifier & (this.#slots.length - 1)] !== undefined) this.#grow()
+    this.#slots[delivery.packetIdentifier & (this.#slots.length - 1)] = delivery
+    this.#last = delivery.packetIdentifier
+    this.#size++
+  }
+
   get (packetIdentifier: number): Delivery | undefined {
     const delivery = this.#slots[packetIdentifier & (this.#slots.length - 1)]
     return delivery?.packetIdentifier === packetIdentifier ? delivery : undefined

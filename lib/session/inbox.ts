@@ -1,9 +1,15 @@
+import type { SessionLog } from './session-log.ts'
+
 /**
  * Packet Identifiers of QoS 2 messages that a Client sent and has not released (section 4.3.3). A repeated
  * PUBLISH with one of them is acknowledged, not routed again.
  */
 export class Inbox {
   #identifiers: Set<number> | undefined = undefined
+  #log: SessionLog | undefined = undefined
+
+  /** Whether its identifiers are stored, so that acknowledgements have to wait for that. */
+  get isStored (): boolean { return this.#log !== undefined }
 
   get size (): number { return this.#identifiers?.size ?? 0 }
 
@@ -12,8 +18,31 @@ export class Inbox {
   add (packetIdentifier: number): void {
     this.#identifiers ??= new Set()
     this.#identifiers.add(packetIdentifier)
+    if (this.#log === undefined) return
+    this.#log.unstored ??= new Set()
+    this.#log.unstored.add(packetIdentifier)
+    this.#log.receive(packetIdentifier, true)
   }
 
+  /** The store has it: from here on a repeated PUBLISH is acknowledged at once. */
+  stored (packetIdentifier: number): void { this.#log?.unstored?.delete(packetIdentifier) }
+
+  /** Whether an identifier that is in use has to be stored first. */
+  isUnstored (packetIdentifier: number): boolean { return this.#log?.unstored?.has(packetIdentifier) === true }
+
   /** PUBREL. Returns false for an identifier that is not in use. */
-  delete (packetIdentifier: number): boolean { return this.#identifiers?.delete(packetIdentifier) === true }
+  delete (packetIdentifier: number): boolean {
+    if (this.#identifiers?.delete(packetIdentifier) !== true) return false
+    this.#log?.unstored?.delete(packetIdentifier)
+    this.#log?.receive(packetIdentifier, false)
+    return true
+  }
+
+  /** From here on its identifiers are stored, too. */
+  keep (log: SessionLog): void { this.#log = log }
+
+  /** Takes over what was found in the store. */
+  restore (packetIdentifiers: readonly number[]): void {
+    if (packetIdentifiers.length > 0) this.#identifiers = new Set(packetIdentifiers)
+  }
 }

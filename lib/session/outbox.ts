@@ -5,9 +5,15 @@ import type { Message } from '../contract/message.ts'
 import type { DeliveryOptions, PacketSink } from '../contract/packet-sink.ts'
 import { PacketType, QoS } from '../packet/packets.ts'
 import { Delivery, type Share } from './delivery.ts'
+import type { QueueState } from '../contract/store.ts'
+import { DeliveryState } from '../store/pending-message.ts'
 import { InFlightWindow } from './in-flight-window.ts'
+import type { SessionLog } from './session-log.ts'
 import type { DropTarget, SessionServices } from './session-services.ts'
+import { StoredDelivery } from './stored-delivery.ts'
+import { StoredQueue } from './stored-queue.ts'
 import { WaitingMessages } from './waiting-messages.ts'
+import type { WaitingQueue } from './waiting-queue.ts'
 
 interface Replayed { readonly message: Message, readonly options: DeliveryOptions }
 
@@ -22,10 +28,14 @@ export class Outbox {
   readonly #inFlight = new InFlightWindow()
   #sink: PacketSink | undefined = undefined
   #receiveMaximum = 0
-  #waiting: WaitingMessages | undefined = undefined
+  #waiting: WaitingQueue | undefined = undefined
+  /** Where QoS 1 and 2 messages are written down; undefined for a Session that ends with its connection. */
+  #log: SessionLog | undefined = undefined
   /** In flight since an earlier connection and not yet resent in this one. */
   #unsent: Fifo<Delivery> | undefined = undefined
   #unsentCount = 0
+  /** Of those in flight, how many wait to be stored before they are sent. */
+  #heldCount = 0
   #replay: Fifo<Replayed> | undefined = undefined
   #hasEnded = false
   /** Something was sent since the last `keepInFlight`. */
@@ -55,9 +65,8 @@ export class Outbox {
       this.#deliverAtMostOnce(message, options)
       return
     }
-    const delivery = new Delivery(message, options, qos, share)
-    if (this.#waiting === undefined && this.#unsent === undefined && this.#canSend) this.#send(delivery)
-    else this.#wait(delivery)
+    if (this.#waiting === undefined && this.#unsent === undefined && this.#canSend) this.#send(this.#newDelivery(message, options, qos, share))
+    else if (this.#admits(message)) this.#waiting?.push(this.#newDelivery(message, options, qos, share)) // none is made for what a full queue drops
   }
 
   /** Retained messages for a new subscription (section 3.3.1.3). */
@@ -81,7 +90,8 @@ export class Outbox {
     const delivery = this.#inFlight.get(packetIdentifier)
     if (delivery?.qos !== QoS.exactlyOnce) return false
     delivery.isReleased = true
-    this.#sink?.acknowledge(PacketType.pubrel, packetIdentifier)
+    if (this.#log !== undefined && delivery instanceof StoredDelivery) this.#hold(delivery, this.#log)
+    else this.#sink?.acknowledge(PacketType.pubrel, packetIdentifier)
     return true
   }
 
@@ -105,6 +115,7 @@ export class Outbox {
       }
     }
     this.#unsentCount = this.#inFlight.size
+    this.#waiting?.attach()
     this.pump()
   }
 
@@ -114,6 +125,36 @@ export class Outbox {
     this.#unsent = undefined
     this.#inFlight.keep()
     this.#keepReplay()
+    this.#waiting?.detach()
+  }
+
+  /** From here on QoS 1 and 2 messages are kept in the store. */
+  keep (log: SessionLog): void {
+    this.#log = log
+    log.onLost = delivery => { this.#lose(delivery) }
+  }
+
+  /** Takes over the queue that was found in the store. */
+  restoreQueue (queue: QueueState, log: SessionLog): void {
+    if (queue.end <= queue.first) return
+    const waiting = this.#newStoredQueue(log)
+    waiting.restore(queue)
+    this.#waiting = waiting
+  }
+
+  /** Takes over what was in flight, in the order of sending. */
+  restoreInFlight (deliveries: readonly StoredDelivery[]): void {
+    for (const delivery of deliveries) this.#inFlight.restore(delivery)
+  }
+
+  /** Position in the store from which on nothing of the queue is in memory. */
+  get spilledFrom (): number {
+    return this.#waiting instanceof StoredQueue ? this.#waiting.spilledFrom : this.#log?.end ?? 0
+  }
+
+  /** Looks after messages that expire while they wait in the store. */
+  sweep (now: number): void {
+    if (this.#waiting instanceof StoredQueue) this.#waiting.sweep(now)
   }
 
   /** Called now and then: what stays in flight for longer is not to keep the whole chunk alive that it came in. */
@@ -133,7 +174,7 @@ export class Outbox {
 
   /** Drops what was not sent yet and `chosen` names, for rights that were taken back. */
   drop (reason: DropReason, chosen: (message: Message) => boolean): void {
-    for (const { message } of this.extract(delivery => chosen(delivery.message))) this.#drop(message, reason)
+    this.#waiting?.extract(({ message }) => chosen(message), ({ message }) => { this.#drop(message, reason) })
     const replay = this.#replay
     if (replay === undefined) return
     this.#replay = new Fifo()
@@ -144,31 +185,28 @@ export class Outbox {
   }
 
   /** Takes a delivery back that nobody else could have. */
-  restore (delivery: Delivery): void {
-    this.#wait(delivery)
+  restore ({ message, qos, retain, subscriptionIdentifiers, share }: Delivery): void {
+    this.#wait(this.#newDelivery(message, { qos, retain, subscriptionIdentifiers }, qos, share))
     this.pump()
-  }
-
-  /** Removes waiting messages that `chosen` names. */
-  extract (chosen: (delivery: Delivery) => boolean): Delivery[] {
-    return this.#waiting?.extract(chosen) ?? []
   }
 
   /**
    * Takes out what another member of its Shared Subscription can have: what was not sent, and unacknowledged QoS 1.
    * A QoS 2 message that was sent stays with this Session [MQTT-4.8.2-4].
    */
-  extractShared (isOfflineToo: boolean): Delivery[] {
+  extractShared (isOfflineToo: boolean, each: (delivery: Delivery) => void): void {
     const canMove = ({ share, message }: Delivery): boolean => share?.canRedispatch(message, this.#target, isOfflineToo) === true
     const sent = this.#inFlight.inOrder().filter(delivery => delivery.qos === QoS.atLeastOnce && canMove(delivery))
     for (const delivery of sent) this.#free(delivery)
-    return [...sent, ...this.extract(canMove)]
+    for (const delivery of sent) each(delivery)
+    this.#waiting?.extract(canMove, each)
   }
 
   /** The Session ends: whatever has not arrived is dropped. */
   clear (): void {
     this.#hasEnded = true
-    for (const { message } of this.extract(() => true)) this.#drop(message, 'sessionEnded')
+    this.#waiting?.clear(({ message }) => { this.#drop(message, 'sessionEnded') })
+    if (this.#log !== undefined) for (const delivery of this.#inFlight.inOrder()) this.#forget(delivery)
     this.#inFlight.clear()
     this.#waiting = this.#unsent = this.#replay = undefined
   }
@@ -180,11 +218,65 @@ export class Outbox {
     else if (!sink.publish(message, QoS.atMostOnce, options.retain, options.subscriptionIdentifiers, 0, false)) this.#drop(message, 'packetTooLarge')
   }
 
+  #newDelivery (message: Message, options: DeliveryOptions, qos: QoS, share: Share | undefined): Delivery {
+    const log = this.#log
+    return log === undefined ? new Delivery(message, options, qos, share) : new StoredDelivery(message, options, qos, share, log)
+  }
+
   #send (delivery: Delivery): void {
     this.#inFlight.add(delivery)
     this.#hasSent = true
-    if (this.#publish(delivery, false)) return
-    this.#inFlight.delete(delivery) // [MQTT-3.1.2-25]
+    if (this.#log === undefined || this.#record(delivery, this.#log)) this.#transmit(delivery, false)
+  }
+
+  /** Writes down that a message is in flight; returns whether it can be sent before that is stored. */
+  #record (delivery: Delivery, log: SessionLog): boolean {
+    if (!(delivery instanceof StoredDelivery)) return true
+    if (delivery.state === DeliveryState.unrecorded) log.enqueue(delivery)
+    // A broker that forgot the Packet Identifier of a QoS 2 message would send it again under another: twice, to its receiver.
+    // What comes behind one that is held back keeps its place.
+    const isHeldBack = delivery.qos === QoS.exactlyOnce || this.#heldCount > 0
+    if (isHeldBack) this.#heldCount++
+    if (isHeldBack) this.#hold(delivery, log)
+    else log.sent(delivery)
+    return !isHeldBack
+  }
+
+  /** Sends a message, or its PUBREL, once its state is stored. A store that fails is asked until it does it. */
+  #hold (delivery: StoredDelivery, log: SessionLog): void {
+    delivery.isHeld = true
+    log.sent(delivery)
+    log.wait({
+      stored: () => { this.#sendHeld(delivery) },
+      refused: () => {
+        if (this.#inFlight.get(delivery.packetIdentifier) === delivery) this.#hold(delivery, log)
+        else this.#sendHeld(delivery)
+      },
+    })
+  }
+
+  #sendHeld (delivery: StoredDelivery): void {
+    delivery.isHeld = false
+    if (!delivery.isReleased) this.#heldCount--
+    if (this.#inFlight.get(delivery.packetIdentifier) !== delivery || this.#sink === undefined || delivery.isUnsent) return
+    if (delivery.isReleased) this.#sink.acknowledge(PacketType.pubrel, delivery.packetIdentifier)
+    else this.#transmit(delivery, false)
+  }
+
+  /** A message could not be stored: its publisher was told, so nobody need get it who has not got it. */
+  #lose (delivery: StoredDelivery): void {
+    if (this.#inFlight.get(delivery.packetIdentifier) !== delivery) {
+      if (this.#waiting instanceof StoredQueue) this.#waiting.lose(delivery)
+      return
+    }
+    if (!delivery.isHeld) return
+    this.#drop(delivery.message, 'storeFailed')
+    this.#complete(delivery)
+  }
+
+  #transmit (delivery: Delivery, dup: boolean): void {
+    if (this.#publish(delivery, dup)) return
+    this.#free(delivery) // [MQTT-3.1.2-25]
     this.#drop(delivery.message, 'packetTooLarge')
   }
 
@@ -194,12 +286,29 @@ export class Outbox {
   }
 
   #wait (delivery: Delivery): void {
+    if (this.#admits(delivery.message)) this.#waiting?.push(delivery)
+  }
+
+  /** Whether the message may wait; if not, it was dropped. */
+  #admits (message: Message): boolean {
     if (this.#hasEnded) { // by a hook, while the message was on its way to several Sessions
-      this.#drop(delivery.message, 'sessionEnded')
-      return
+      this.#drop(message, 'sessionEnded')
+      return false
     }
-    this.#waiting ??= new WaitingMessages(this.#target, this.#services)
-    if (!this.#waiting.push(delivery)) this.#sink?.disconnect(ReasonCode.quotaExceeded)
+    this.#waiting ??= this.#newQueue()
+    const isAdmitted = this.#waiting.admit(message)
+    if (!isAdmitted && this.#services.limits.queuePolicy === 'disconnect') this.#sink?.disconnect(ReasonCode.quotaExceeded)
+    return isAdmitted
+  }
+
+  #newQueue (): WaitingQueue {
+    return this.#log === undefined ? new WaitingMessages(this.#target, this.#services) : this.#newStoredQueue(this.#log)
+  }
+
+  #newStoredQueue (log: SessionLog): StoredQueue {
+    const queue = new StoredQueue(this.#target, this.#services, log, () => { this.pump() })
+    if (this.#sink !== undefined) queue.attach()
+    return queue
   }
 
   #complete (delivery: Delivery): void {
@@ -210,6 +319,11 @@ export class Outbox {
   #free (delivery: Delivery): void {
     this.#inFlight.delete(delivery)
     if (delivery.isUnsent) this.#unsentCount--
+    if (this.#log !== undefined) this.#forget(delivery)
+  }
+
+  #forget (delivery: Delivery): void {
+    if (delivery instanceof StoredDelivery) this.#log?.remove(delivery)
   }
 
   #resend (): void {
@@ -223,18 +337,17 @@ export class Outbox {
   #sendAgain (delivery: Delivery): void {
     delivery.isUnsent = false
     this.#unsentCount--
+    if (delivery instanceof StoredDelivery && delivery.isHeld) return
     if (delivery.isReleased) this.#sink?.acknowledge(PacketType.pubrel, delivery.packetIdentifier)
-    else if (!this.#publish(delivery, true)) { // DUP [MQTT-3.3.1-1]
-      this.#inFlight.delete(delivery)
-      this.#drop(delivery.message, 'packetTooLarge')
-    }
+    else this.#transmit(delivery, true) // DUP [MQTT-3.3.1-1]
   }
 
   #sendWaiting (): void {
     while (this.#waiting !== undefined && this.#unsent === undefined && this.#canSend) {
       const delivery = this.#waiting.shift()
-      if (delivery === undefined) this.#waiting = undefined
-      else this.#send(delivery)
+      if (delivery !== undefined) this.#send(delivery)
+      else if (this.#waiting.length === 0) this.#waiting = undefined
+      else return // there is more, and it is on its way from the store
     }
   }
 
@@ -249,13 +362,13 @@ export class Outbox {
   #sendRetained (message: Message, options: DeliveryOptions): void {
     const qos = message.qos < options.qos ? message.qos : options.qos
     if (qos === QoS.atMostOnce) this.#deliverAtMostOnce(message, options)
-    else this.#send(new Delivery(message, options, qos, undefined))
+    else this.#send(this.#newDelivery(message, options, qos, undefined))
   }
 
   #keepReplay (): void {
     for (const { message, options } of this.#replay ?? []) {
       const qos = message.qos < options.qos ? message.qos : options.qos
-      if (qos !== QoS.atMostOnce && this.#services.isRetained(message)) this.#wait(new Delivery(message, options, qos, undefined))
+      if (qos !== QoS.atMostOnce && this.#services.isRetained(message)) this.#wait(this.#newDelivery(message, options, qos, undefined))
     }
     this.#replay = undefined
   }

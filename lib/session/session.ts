@@ -1,10 +1,12 @@
 import type { ClientInfo } from '../contract/hooks.ts'
 import type { Message } from '../contract/message.ts'
 import type { DeliveryOptions, PacketSink } from '../contract/packet-sink.ts'
+import type { QueueState } from '../contract/store.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 import type { Share } from './delivery.ts'
 import { Inbox } from './inbox.ts'
 import { Outbox } from './outbox.ts'
+import type { SessionLog } from './session-log.ts'
 import type { SessionServices } from './session-services.ts'
 
 /** A Session Expiry Interval that never ends (section 3.1.2.11.2). */
@@ -36,12 +38,44 @@ export class Session {
   willDueAt: number = Infinity
   /** When `Sessions` will look at it next. */
   scheduledAt: number = Infinity
+  /** Where it is written down; undefined for one that ends with its connection and has no Will. */
+  log: SessionLog | undefined = undefined
   #subscriptions: Map<string, SubscriptionOptions> | undefined = undefined
   #sink: PacketSink | undefined = undefined
 
   constructor (clientIdentifier: string, services: SessionServices) {
     this.clientIdentifier = clientIdentifier
     this.outbox = new Outbox(this, services)
+  }
+
+  /** Whether what it has in flight has not been read from the store yet. */
+  get isToBeLoaded (): boolean { return this.log?.isLoaded === false }
+
+  /** Whether it outlives the process, so that acknowledgements promise storage. */
+  get isDurable (): boolean { return this.log?.isDurable === true }
+
+  /** From here on it is written down. */
+  keep (log: SessionLog): void {
+    this.log = log
+    if (!log.isDurable) return
+    this.outbox.keep(log)
+    this.inbox.keep(log)
+  }
+
+  /** Takes over what was found in the store: `load` reads the rest once its Client is back. */
+  restore (log: SessionLog, queue: QueueState): void {
+    this.keep(log)
+    this.outbox.restoreQueue(queue, log)
+  }
+
+  /** @throws MqttError when the store cannot be read */
+  async load (): Promise<void> {
+    const { log } = this
+    const claimed = await log?.claim()
+    if (log === undefined || claimed === undefined || log.isLoaded) return
+    log.isLoaded = true
+    this.outbox.restoreInFlight(claimed.inFlight.map(record => log.delivery(record)))
+    this.inbox.restore(claimed.received)
   }
 
   /** The connection, while there is one. */
@@ -55,10 +89,12 @@ export class Session {
   setSubscription (topicFilter: string, options: SubscriptionOptions): void {
     this.#subscriptions ??= new Map()
     this.#subscriptions.set(topicFilter, options)
+    this.log?.subscribe(topicFilter, options)
   }
 
   deleteSubscription (topicFilter: string): void {
     this.#subscriptions?.delete(topicFilter)
+    this.log?.subscribe(topicFilter, undefined)
     if (this.#subscriptions?.size === 0) this.#subscriptions = undefined
   }
 

@@ -1,5 +1,8 @@
 import { Deadlines } from '../base/deadlines.ts'
+import { QoS } from '../packet/packets.ts'
+import type { Delivery } from './delivery.ts'
 import { neverExpires, Session } from './session.ts'
+import { sessionRecordOf } from './session-record.ts'
 import type { SessionServices } from './session-services.ts'
 
 /** What `Sessions` reports upward. */
@@ -10,6 +13,9 @@ export interface SessionEvents {
   ended (session: Session): void
 }
 
+/** Sessions that one sweep ends, and looks into: what is more waits for the next, so that the event loop never stalls. */
+const sweptAtOnce = 1_000
+
 /** All Sessions by Client Identifier, and when those without a connection fall due. */
 export class Sessions {
   readonly #sessions = new Map<string, Session>()
@@ -17,6 +23,8 @@ export class Sessions {
   #deadlines: Deadlines<string> = new Deadlines<string>()
   readonly #services: SessionServices
   readonly #events: SessionEvents
+  /** Where the look into the Sessions' queues goes on. */
+  #cursor: Iterator<Session, undefined> = this.#sessions.values()
 
   constructor (services: SessionServices, events: SessionEvents) {
     this.#services = services
@@ -44,15 +52,39 @@ export class Sessions {
     session.will = undefined
   }
 
+  /** Writes down what has changed, if it is kept at all. */
+  save (session: Session): void { session.log?.save(sessionRecordOf(session)) }
+
+  /** A Session that was found in the store; its expiry and its Will fall due when they would have. */
+  restore (session: Session): void {
+    this.#sessions.set(session.clientIdentifier, session)
+    this.#schedule(session)
+  }
+
+  /** One that had ended, and was not cleared away before the broker stopped. */
+  clearAway (session: Session): void {
+    session.log?.close(sessionRecordOf(session))
+    this.#clear(session)
+  }
+
+  /** Looks after one Session now, if it is due. */
+  settle (session: Session): void { this.#settle(session, this.#services.clock.now()) }
+
   /** The connection has ended. Its Will Message and the Session's end come now, later or never (sections 3.1.2.5 and 3.1.2.11.2). */
   release (session: Session, isWillPublished: boolean): void {
     session.detach()
     if (!isWillPublished) session.will = undefined // [MQTT-3.14.4-3]
     const now = this.#services.clock.now()
-    const expiry = session.sessionExpiryInterval
-    session.expiresAt = expiry === neverExpires ? Infinity : now + expiry * 1000
-    session.willDueAt = session.will === undefined ? Infinity : now + Math.min(session.will.delayInterval, expiry) * 1000
+    this.away(session, now)
+    this.save(session)
     this.#settle(session, now)
+  }
+
+  /** Sets the clocks of a Session whose connection ended at `since`, in milliseconds since the epoch. */
+  away (session: Session, since: number): void {
+    const expiry = session.sessionExpiryInterval
+    session.expiresAt = expiry === neverExpires ? Infinity : since + expiry * 1000
+    session.willDueAt = session.will === undefined ? Infinity : since + Math.min(session.will.delayInterval, expiry) * 1000
   }
 
   /** Ends a Session at once; a Will Message that still waits is published first [MQTT-3.1.2-10]. */
@@ -60,14 +92,18 @@ export class Sessions {
     this.#publishWill(session)
     this.#sessions.delete(session.clientIdentifier)
     session.expiresAt = session.willDueAt = Infinity
+    session.log?.close(sessionRecordOf(session))
     this.#events.ended(session)
-    session.outbox.clear()
+    this.#clear(session)
   }
 
   /** Looks after everything that is due. */
   sweep (): void {
     const now = this.#services.clock.now()
-    for (let name = this.#deadlines.take(now); name !== undefined; name = this.#deadlines.take(now)) {
+    this.#sweepQueues(now)
+    for (let count = 0; count < sweptAtOnce; count++) {
+      const name = this.#deadlines.take(now)
+      if (name === undefined) return
       const session = this.#sessions.get(name)
       if (session === undefined || session.scheduledAt > now) continue // of an earlier Session, or from before it was put off
       session.scheduledAt = Infinity
@@ -76,9 +112,39 @@ export class Sessions {
   }
 
   #settle (session: Session, now: number): void {
-    if (session.willDueAt <= now) this.#publishWill(session)
+    const isWillDue = session.willDueAt <= now
+    if (isWillDue) this.#publishWill(session)
     if (session.expiresAt <= now) this.#expire(session)
-    else this.#schedule(session)
+    else {
+      if (isWillDue) this.save(session)
+      this.#schedule(session)
+    }
+  }
+
+  /** What is left of a Session goes; what of it is in the store only is read for that, page by page. */
+  #clear (session: Session): void {
+    const { log, outbox } = session
+    const from = session.isToBeLoaded ? 0 : outbox.spilledFrom
+    outbox.clear()
+    if (log === undefined) return
+    const each = (delivery: Delivery): void => {
+      if (!isMoved(delivery, session)) this.#services.dropped(session, delivery.message, 'sessionEnded')
+    }
+    log.clear(from, each).catch((error: unknown) => {
+      this.#services.logger.error({ err: error, clientIdentifier: session.clientIdentifier }, 'what is left of a Session could not be cleared away; it will be at the next start')
+    })
+  }
+
+  /** Some of the Sessions at a time. */
+  #sweepQueues (now: number): void {
+    for (let count = 0; count < sweptAtOnce; count++) {
+      const next = this.#cursor.next()
+      if (next.done === true) {
+        this.#cursor = this.#sessions.values()
+        return
+      }
+      next.value.outbox.sweep(now)
+    }
   }
 
   #expire (session: Session): void {
@@ -109,4 +175,9 @@ export class Sessions {
       if (scheduledAt !== Infinity) this.#deadlines.add(scheduledAt, clientIdentifier)
     }
   }
+}
+
+/** Gives a message of a Shared Subscription to another member. A QoS 2 message that was sent stays [MQTT-4.8.2-4]. */
+function isMoved ({ share, message, qos, packetIdentifier }: Delivery, session: Session): boolean {
+  return share !== undefined && (qos !== QoS.exactlyOnce || packetIdentifier === 0) && share.redispatch(message, session)
 }

@@ -43,5 +43,8 @@ export async function complaint (...args: string[]): Promise<[code: number, text
   return [code, call.complained]
 }
 
+/** Keeps nothing, so that no test finds what another one left. */
+export const inMemory: readonly string[] = ['--data', 'off']
+
 /** What lets brokers of several tests live side by side. */
-export const freePorts: readonly string[] = ['--port', '0', '--ws-port', '0']
+export const isolated: readonly string[] = ['--port', '0', '--ws-port', '0', ...inMemory]

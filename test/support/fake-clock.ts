@@ -4,8 +4,10 @@ interface Task { at: number, readonly everyMs: number | undefined, readonly run:
 
 /** A clock that stands still until a test moves it. */
 export class FakeClock implements Clock {
-  #now = 1_000_000_000_000
+  #now: number
   readonly #tasks = new Set<Task>()
+
+  constructor (now = 1_000_000_000_000) { this.#now = now }
 
   now (): number { return this.#now }
 

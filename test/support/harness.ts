@@ -4,6 +4,7 @@ import { createBroker, type Broker, type Plugin } from '../../lib/broker.ts'
 import { defaultLimits } from '../../lib/base/limits.ts'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
 import type { BrokerOptions } from '../../lib/options.ts'
+import { memoryStore } from '../../lib/store/memory-store.ts'
 import { Decoder } from '../../lib/packet/decoder.ts'
 import { encode } from '../../lib/packet/encoder.ts'
 import { PacketType, type ConnackPacket, type ConnectPacket, type Packet, type Properties, type ProtocolVersion, type PublishPacket, type QoS, type SubackPacket, type SubscriptionRequest } from '../../lib/packet/packets.ts'
@@ -18,8 +19,9 @@ export interface TestBroker<Data = unknown> { readonly broker: Broker<Data>, rea
 type Options<Data> = BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] }
 
 export async function startBroker<Data = unknown> (t: Test, options: Options<Data> = {}): Promise<TestBroker<Data>> {
-  const clock = new FakeClock()
-  const broker = await createBroker<Data>({ clock, sysIntervalMs: 0, closeTimeoutMs: 0, ...options })
+  const clock = options.clock instanceof FakeClock ? options.clock : new FakeClock()
+  const persistence = process.env['MYELIN_TEST_STORE'] === 'memory' ? { persistence: memoryStore() } : {}
+  const broker = await createBroker<Data>({ clock, sysIntervalMs: 0, closeTimeoutMs: 0, ...persistence, ...options })
   t.teardown(async () => {
     const closing = broker.close()
     await clock.advance(10_000)

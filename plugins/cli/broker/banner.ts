@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { isAuthenticating, isLoopback } from '../options/settings.ts'
 import type { Settings } from '../options/start-options.ts'
 
@@ -15,6 +16,12 @@ function target (urls: readonly string[]): string {
   return url === undefined || url === 'mqtt://127.0.0.1:1883' ? '' : ` --url ${url.replace('//0.0.0.0', '//127.0.0.1').replace('//[::]', '//[::1]')}`
 }
 
+/** What becomes of sessions and messages. */
+function keeping ({ data, durability }: Settings): string {
+  if (data === 'off') return 'Sessions and messages are kept in memory only (--data off).'
+  return `Sessions and messages are kept in ${resolve(data)}; they survive ${durability === 'power' ? 'a power cut' : 'the process, not a power cut'}.`
+}
+
 /** What is printed when the broker listens. */
 export function banner (version: string, urls: readonly string[], settings: Settings): string {
   const to = target(urls)
@@ -24,6 +31,7 @@ export function banner (version: string, urls: readonly string[], settings: Sett
     ...urls.map(url => `  ${url}`),
     '',
     access(settings),
+    keeping(settings),
     'Try it, in two other terminals:',
     '',
     `  myelin sub${to} -v -t 'hello/#'`,

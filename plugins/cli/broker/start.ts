@@ -2,6 +2,7 @@ import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOp
 import { banner } from './banner.ts'
 import { brokerOptionsOf } from './broker-options.ts'
 import { usageError } from '../command-error.ts'
+import { dataStore, storeFailure } from '../data.ts'
 import { flagName } from '../options/arguments.ts'
 import { helpText, type Help } from '../options/help.ts'
 import { openListeners, type Listener } from './listeners.ts'
@@ -16,11 +17,12 @@ export const startHelp: Help = {
     'myelin [start] [options]              run the broker',
     'myelin pub -t <topic> -m <payload>    publish a message',
     'myelin sub -t <topic filter>          print messages',
+    'myelin inspect <directory>            list what a broker has kept, running or not',
     'myelin hash-password                  make a passwordHash of the password on standard input',
     'myelin config-schema                  print the JSON Schema of the configuration file',
     'myelin <command> --help',
   ],
-  about: 'Without options the broker listens on this machine only: MQTT at 127.0.0.1:1883, MQTT over WebSocket at ws://127.0.0.1:8080/mqtt.',
+  about: 'Without options the broker listens on this machine only: MQTT at 127.0.0.1:1883, MQTT over WebSocket at ws://127.0.0.1:8080/mqtt. What it has to keep is in ./data.',
   groups: startGroups,
   notes: [
     'Sizes are bytes or have a unit: 65536, 64KiB, 1MiB, 1GiB. Durations have a unit: 500ms, 10s, 5m, 1h; without one <duration> is in milliseconds and <seconds> in seconds. --no-<flag> turns off a flag of the configuration file.',
@@ -39,8 +41,14 @@ async function buildBroker (options: BrokerOptions): Promise<Broker> {
     return await createBroker(options)
   } catch (error) {
     if (error instanceof MqttError && error.code === ErrorCode.optionInvalid) throw usageError(withFlag(error.message))
-    throw error
+    throw storeFailure(error)
   }
+}
+
+/** The store, where one is wanted. */
+async function keptIn ({ data, durability }: Settings): Promise<Pick<BrokerOptions, 'persistence'>> {
+  if (data === 'off') return {}
+  return { persistence: await dataStore({ path: data, durability }, ', or keep everything in memory with --data off') }
 }
 
 interface Running {
@@ -50,18 +58,23 @@ interface Running {
 
 async function stop ({ broker, listeners }: Running): Promise<void> {
   for (const listener of listeners) listener.stop()
-  await broker.close()
-  await Promise.all(listeners.map(listener => listener.close()))
+  try {
+    await broker.close()
+  } catch (error) {
+    throw storeFailure(error)
+  } finally {
+    await Promise.all(listeners.map(listener => listener.close()))
+  }
 }
 
 async function run (settings: Settings, terminal: Terminal): Promise<Running> {
   const { createLogger } = await withPeers(() => import('./logger.ts'))
   const logger = createLogger(settings, terminal.error)
-  const broker = await buildBroker(brokerOptionsOf(settings, logger))
+  const broker = await buildBroker({ ...brokerOptionsOf(settings, logger), ...await keptIn(settings) })
   try {
     const listeners = await openListeners(broker, settings, logger)
     const urls = listeners.map(({ url }) => url)
-    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls }, 'listening')
+    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls, data: settings.data }, 'listening')
     if (settings.logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
     return { broker, listeners }
   } catch (error) {

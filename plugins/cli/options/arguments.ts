@@ -19,7 +19,7 @@ interface Flag {
 function flagsOf (table: OptionTable): Map<string, Flag> {
   const flags = new Map<string, Flag>()
   for (const [name, option] of Object.entries(table)) {
-    if (option.only === 'file') continue
+    if (option.only === 'file' || option.only === 'argument') continue
     flags.set(flagName(name), { name, option, turnsOn: true })
     if (option.kind === 'flag' && option.only !== 'commandLine') flags.set(`no-${flagName(name)}`, { name, option, turnsOn: false })
   }
@@ -63,6 +63,13 @@ function valueOf (token: OptionToken, flag: Flag, flags: ReadonlyMap<string, Fla
   return value
 }
 
+/** The option that an argument without a flag stands for. */
+function argumentOf (table: OptionTable, text: string, values: ReadonlyMap<string, unknown>): string {
+  const name = Object.keys(table).find(name => table[name]?.only === 'argument' && !values.has(name))
+  if (name === undefined) throw usageError(`unexpected argument "${text}"`)
+  return name
+}
+
 /** What a repeatable option has gathered so far. */
 function earlierTexts (value: KindValues[Kind] | undefined): string[] {
   return Array.isArray(value) ? value.map(String) : []
@@ -77,8 +84,8 @@ export function readArguments<T extends OptionTable> (table: T, args: readonly s
   const { tokens } = parseArgs({ args: [...args], options: parserConfiguration(flags), strict: false, tokens: true, allowPositionals: true })
   const values = new Map<string, KindValues[Kind]>()
   for (const token of tokens) {
-    if (token.kind === 'positional') throw usageError(`unexpected argument "${token.value}"`)
-    if (token.kind === 'option-terminator') continue
+    if (token.kind === 'positional') values.set(argumentOf(table, token.value, values), token.value)
+    if (token.kind !== 'option') continue
     const flag = flags.get(token.name)
     if (flag === undefined) throw unknownOption(token, flags)
     const value = valueOf(token, flag, flags)

@@ -38,7 +38,7 @@ function schemaOf (option: Option): z.ZodType {
   const error = `expected ${expectation(option)}`
   const text = z.string({ error }).min(1, { error })
   switch (option.kind) {
-    case 'text': case 'path': return text
+    case 'text': case 'path': case 'pathOrOff': return text
     case 'payload': return z.string({ error })
     case 'texts': return z.array(text, { error })
     case 'flag': return z.boolean({ error })
@@ -132,9 +132,13 @@ export function checkConfiguration (file: string, data: unknown): Configuration 
   throw usageError([`${file} is not a configuration:`, ...told].join('\n  '))
 }
 
+function isPath ({ kind }: Option, value: unknown): value is string {
+  return typeof value === 'string' && (kind === 'path' || (kind === 'pathOrOff' && value !== 'off'))
+}
+
 /** The value as the command line would have it: sizes and durations are numbers, and paths start where the file is. */
 function settle (file: string, option: Option, value: unknown): unknown {
-  if (option.kind === 'path' && typeof value === 'string') return resolve(dirname(file), value)
+  if (isPath(option, value)) return resolve(dirname(file), value)
   return option.kind in quantityPatterns ? readValue(option, String(value)) : value
 }
 

@@ -21,6 +21,7 @@ function wrap (text: string, length: number): string[] {
 
 /** How the option stands on the command line: `-q, --qos <0|1|2>`. */
 export function usageOf (name: string, option: Option): string {
+  if (option.only === 'argument') return `<${flagName(name)}>`
   const letter = option.short === undefined ? '' : `-${option.short}, `
   return `${letter}--${flagName(name)} ${placeholder(option)}`.trimEnd()
 }

@@ -14,6 +14,8 @@ export interface KindValues {
   payload: string
   texts: readonly string[]
   path: string
+  /** A directory, or `off`; a directory of that name is `./off`. */
+  pathOrOff: string
   flag: boolean
   port: number | 'off'
   count: number
@@ -41,8 +43,8 @@ export interface Option {
   /** The letter for `-x`. */
   readonly short?: string
   readonly choices?: readonly string[]
-  /** Where the option may stand; in both places when absent. */
-  readonly only?: 'file' | 'commandLine'
+  /** Where the option may stand; in both places when absent. An `argument` stands on the command line without a flag. */
+  readonly only?: 'file' | 'commandLine' | 'argument'
 }
 
 export type OptionTable = Readonly<Record<string, Option>>
@@ -108,6 +110,7 @@ const rules: Readonly<Record<Kind, KindRule>> = {
   payload: { expected: fixed('a text'), placeholder: fixed('<text>'), read: text => text },
   texts: { expected: fixed('a list of texts'), placeholder: fixed('<text>'), read: readText },
   path: { expected: fixed('the path of a file'), placeholder: fixed('<file>'), read: readText },
+  pathOrOff: { expected: fixed('a directory, or "off"'), placeholder: fixed('<directory|off>'), read: readText },
   flag: { expected: fixed('true or false'), placeholder: fixed(''), read: () => undefined },
   port: { expected: fixed('a port from 0 to 65535, or "off"'), placeholder: fixed('<port>'), read: readPort },
   count: { expected: fixed('a whole number, 0 or more'), placeholder: fixed('<number>'), read: readCount },

@@ -29,6 +29,12 @@ export const accessOptions = {
   allowAnonymous: { kind: 'flag', default: false, help: 'Let clients in that give no user name. Without users and without this option the broker listens on loopback addresses only.' },
 } as const
 
+/** What outlives the process. */
+export const dataOptions = {
+  data: { kind: 'pathOrOff', default: './data', help: 'Directory where sessions, their queues and retained messages are kept; made if there is none. "off" keeps them in memory, and they end with the process.' },
+  durability: { kind: 'choice', choices: ['power', 'process'], default: 'power', help: 'What an acknowledged message survives. power: everything, also a power cut. process: the end of the process, also kill -9, but not that of the machine; faster.' },
+} as const
+
 /** Each of {@link Limits}, which has the defaults. */
 export const limitOptions = {
   maximumPacketSize: { kind: 'bytes', help: 'One Control Packet from a connected client; announced as Maximum Packet Size.' },
@@ -96,16 +102,17 @@ export interface OptionGroup {
 export const startGroups: readonly OptionGroup[] = [
   { title: 'Listeners', options: listenerOptions },
   { title: 'Access', options: accessOptions },
+  { title: 'Data', options: dataOptions },
   { title: 'General', options: generalOptions },
   { title: 'Broker', options: brokerOptions },
   { title: 'Limits', options: limitOptions },
 ]
 
 type LimitOptions = typeof limitOptions
-export type StartOptions = typeof listenerOptions & typeof accessOptions & typeof generalOptions & typeof brokerOptions & LimitOptions
+export type StartOptions = typeof listenerOptions & typeof accessOptions & typeof dataOptions & typeof generalOptions & typeof brokerOptions & LimitOptions
 
 /** All options of `myelin start` by name. */
-export const startOptions: StartOptions = { ...listenerOptions, ...accessOptions, ...generalOptions, ...brokerOptions, ...limitOptions }
+export const startOptions: StartOptions = { ...listenerOptions, ...accessOptions, ...dataOptions, ...generalOptions, ...brokerOptions, ...limitOptions }
 
 /** What the command line and the configuration file say together, with the defaults. */
 export type Settings = Settled<StartOptions>

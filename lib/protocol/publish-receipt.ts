@@ -1,0 +1,83 @@
+import type { MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
+import { PacketType, QoS, type AcknowledgeType } from '../packet/packets.ts'
+import type { Waiter } from '../store/pending-message.ts'
+import type { Client } from './client.ts'
+
+type ReceiptType = typeof PacketType.puback | typeof PacketType.pubrec
+
+/** PUBACK or PUBREC with the Reason Code of a message that was taken. */
+export function acknowledge (client: Client, type: ReceiptType, packetIdentifier: number, reasonCode: ReasonCode): void {
+  if (reasonCode === ReasonCode.success || client.protocolVersion < 5) client.sink.acknowledge(type, packetIdentifier)
+  else client.sink.send({ type, packetIdentifier, reasonCode, properties: undefined })
+}
+
+/** A publisher that waits for its message to be stored: until then it is not told that the broker has it. */
+export class PublishReceipt implements Waiter {
+  readonly #client: Client
+  readonly #type: ReceiptType
+  readonly #packetIdentifier: number
+  readonly #reasonCode: ReasonCode
+
+  constructor (client: Client, qos: QoS, packetIdentifier: number, reasonCode: ReasonCode) {
+    this.#client = client
+    this.#type = qos === QoS.exactlyOnce ? PacketType.pubrec : PacketType.puback
+    this.#packetIdentifier = packetIdentifier
+    this.#reasonCode = reasonCode
+  }
+
+  stored (): void {
+    if (this.#type === PacketType.pubrec) this.#client.session?.inbox.stored(this.#packetIdentifier)
+    if (this.#client.phase === 'connected') acknowledge(this.#client, this.#type, this.#packetIdentifier, this.#reasonCode)
+  }
+
+  /** MQTT 3.x has no word for "no", and "yes" would be a lie: the Client sends it again when it comes back. */
+  refused ({ reasonCode }: MqttError): void {
+    const client = this.#client
+    if (this.#type === PacketType.pubrec) client.session?.inbox.delete(this.#packetIdentifier)
+    if (client.phase !== 'connected' || client.protocolVersion < 5) return
+    const told = isReasonCodeOf(this.#type, reasonCode) ? reasonCode : ReasonCode.implementationSpecificError
+    client.sink.send({ type: this.#type, packetIdentifier: this.#packetIdentifier, reasonCode: told, properties: client.reason('the message could not be stored') })
+  }
+}
+
+/** PUBREC of a message that was sent again: once it is stored, which it mostly is. */
+export function repeatPubrec (client: Client, packetIdentifier: number): void {
+  if (client.ownSession.inbox.isUnstored(packetIdentifier)) acknowledgeStored(client, PacketType.pubrec, packetIdentifier)
+  else client.sink.acknowledge(PacketType.pubrec, packetIdentifier)
+}
+
+/** At once, or, where the Session is stored, once all that was recorded so far is. */
+export function acknowledgeStored (client: Client, type: AcknowledgeType, packetIdentifier: number): void {
+  if (client.ownSession.inbox.isStored) client.services.journal?.wait(new StoredAcknowledgement(client, type, packetIdentifier))
+  else client.sink.acknowledge(type, packetIdentifier)
+}
+
+/** An acknowledgement that says that a Packet Identifier is stored, or free. */
+class StoredAcknowledgement implements Waiter {
+  readonly #client: Client
+  readonly #type: AcknowledgeType
+  readonly #packetIdentifier: number
+
+  constructor (client: Client, type: AcknowledgeType, packetIdentifier: number) {
+    this.#client = client
+    this.#type = type
+    this.#packetIdentifier = packetIdentifier
+  }
+
+  stored (): void {
+    if (this.#isWanted) this.#client.sink.acknowledge(this.#type, this.#packetIdentifier)
+  }
+
+  /** What was to be written is part of the next commit. */
+  refused (): void {
+    if (this.#isWanted) this.#client.services.journal?.wait(this)
+  }
+
+  /** A PUBREC is not, once the message itself could not be stored. */
+  get #isWanted (): boolean {
+    const { phase, session } = this.#client
+    return phase === 'connected' && (this.#type !== PacketType.pubrec || session?.inbox.has(this.#packetIdentifier) === true)
+  }
+}

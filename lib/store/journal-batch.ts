@@ -1,0 +1,96 @@
+import type { MqttError } from '../base/errors.ts'
+import type { Message } from '../contract/message.ts'
+import type { Changes, ReceivedChange, SessionRecord, SubscriptionChange } from '../contract/store.ts'
+import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter } from './pending-message.ts'
+
+/** What gathers until the next commit, and who waits for it. */
+export class JournalBatch implements Changes {
+  readonly sessions: Map<number, SessionRecord | undefined> = new Map<number, SessionRecord | undefined>()
+  readonly retained: Map<string, Message | undefined> = new Map<string, Message | undefined>()
+  readonly messages: PendingMessage[] = []
+  readonly waiters: Waiter[] = []
+  enqueued: PendingMessage[] = []
+  sent: JournalDelivery[] = []
+  removed: JournalDelivery[] = []
+  aliveAt = 0
+  /** Of the messages, roughly. */
+  bytes = 0
+  readonly #subscriptions = new Map<string, SubscriptionChange>()
+  readonly #received = new Map<number, ReceivedChange>()
+
+  get subscriptions (): SubscriptionChange[] { return [...this.#subscriptions.values()] }
+
+  get received (): ReceivedChange[] { return [...this.#received.values()] }
+
+  /** Whether there is anything to write; to wait is not. */
+  get hasChanges (): boolean {
+    return this.enqueued.length + this.sent.length + this.removed.length > 0 ||
+      this.sessions.size + this.retained.size + this.#subscriptions.size + this.#received.size > 0
+  }
+
+  /** Whether a commit has anything to do. */
+  get hasWork (): boolean { return this.hasChanges || this.messages.length + this.waiters.length > 0 }
+
+  subscribe (change: SubscriptionChange): void {
+    this.#subscriptions.set(`${change.session}/${change.topicFilter}`, change)
+  }
+
+  receive (change: ReceivedChange): void {
+    this.#received.set(change.session * 0x10000 + change.packetIdentifier, change)
+  }
+
+  /** A stored delivery was sent, or released. */
+  note (delivery: JournalDelivery): void {
+    if (delivery.isNoted) return
+    delivery.isNoted = true
+    this.sent.push(delivery)
+  }
+
+  /** Leaves out what need not be written any more. From here on nothing is added. */
+  seal (now: number): void {
+    this.aliveAt = now
+    for (const pending of this.messages) pending.seal()
+    this.enqueued = this.messages.filter(({ deliveries }) => deliveries.length > 0)
+    this.removed = this.removed.filter(({ state }) => state !== DeliveryState.lost)
+    for (const delivery of this.sent) delivery.isNoted = false
+    this.sent = this.sent.filter(({ state }) => state === DeliveryState.stored)
+  }
+
+  /** It is written: tells all whom it concerns. What one of them throws keeps it from nobody else. */
+  stored (failed: (error: unknown) => void): void {
+    for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.stored() }, failed)
+    tellEach(this.messages, pending => { pending.stored() }, failed)
+    tellEach(this.waiters, waiter => { waiter.stored() }, failed)
+  }
+
+  /** It is not: messages are given up, since their publishers are told so. */
+  refused (error: MqttError, failed: (error: unknown) => void): void {
+    for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.refused() }, failed)
+    tellEach(this.messages, pending => { pending.refused(error) }, failed)
+    tellEach(this.waiters, waiter => { waiter.refused(error) }, failed)
+  }
+
+  /** Takes over what another batch could not write, where nothing newer stands here. Messages to Sessions are not: their publishers are told. */
+  inherit (failed: JournalBatch): void {
+    addMissing(this.sessions, failed.sessions)
+    addMissing(this.retained, failed.retained)
+    addMissing(this.#subscriptions, failed.#subscriptions)
+    addMissing(this.#received, failed.#received)
+    this.removed.push(...failed.removed)
+    for (const delivery of failed.sent) this.note(delivery)
+  }
+}
+
+function addMissing<K, V> (target: Map<K, V>, source: ReadonlyMap<K, V>): void {
+  for (const [key, value] of source) if (!target.has(key)) target.set(key, value)
+}
+
+function tellEach<T> (items: readonly T[], tell: (item: T) => void, failed: (error: unknown) => void): void {
+  for (const item of items) {
+    try {
+      tell(item)
+    } catch (error) {
+      failed(error)
+    }
+  }
+}

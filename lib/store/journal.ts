@@ -1,0 +1,216 @@
+import { MqttError } from '../base/errors.ts'
+import type { Metrics } from '../base/metrics.ts'
+import type { Clock } from '../contract/clock.ts'
+import type { Logger } from '../contract/logger.ts'
+import type { Message } from '../contract/message.ts'
+import type { SessionRecord, Store } from '../contract/store.ts'
+import { storeFailed } from '../contract/store-errors.ts'
+import type { Subscription } from '../contract/subscription.ts'
+import { JournalBatch } from './journal-batch.ts'
+import { DeliveryState, PendingMessage, type JournalDelivery, type Waiter } from './pending-message.ts'
+
+/** Milliseconds after which a store that refused a commit is asked again. */
+const retryMs = 1_000
+/** Bytes of messages that may gather while the store is busy; over it publishers are held back. */
+const maximumGatheredBytes = 64 * 1024 * 1024
+
+/** What the journal is built with. */
+export interface JournalServices {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+/**
+ * Gathers what has to be stored and commits it in groups, one after the other. Whoever waits for something waits for the commit
+ * that it is part of. What a commit could not write, but messages, is part of the next one.
+ */
+export class Journal {
+  readonly store: Store
+  readonly #services: JournalServices
+  #batch = new JournalBatch()
+  #nextSession = 1
+  /** Ends the wait for the next commit; undefined when none is planned. */
+  #cancel: (() => void) | undefined = undefined
+  #isOpen = false
+  #isCommitting = false
+  #isFailing = false
+  #resume: (() => void)[] = []
+
+  constructor (store: Store, services: JournalServices) {
+    this.store = store
+    this.#services = services
+  }
+
+  /** Whether it can be read from and written to. */
+  get isOpen (): boolean { return this.#isOpen }
+
+  /** Whether the last commit failed. */
+  get isFailing (): boolean { return this.#isFailing }
+
+  /** @returns when the broker was last known to run, in milliseconds since the epoch; undefined when it never did */
+  async open (): Promise<number | undefined> {
+    const { nextSession, aliveAt } = await this.store.open()
+    this.#isOpen = true
+    this.#nextSession = nextSession
+    return aliveAt
+  }
+
+  /** A number that no other Session has, had or will have. */
+  newSession (): number { return this.#nextSession++ }
+
+  /** Writes a Session's record, or removes it with all that belongs to it but its deliveries. */
+  saveSession (session: number, record: SessionRecord | undefined): void {
+    this.#batch.sessions.set(session, record)
+    this.#plan()
+  }
+
+  subscribe (session: number, topicFilter: string, subscription: Subscription | undefined): void {
+    this.#batch.subscribe({ session, topicFilter, subscription })
+    this.#plan()
+  }
+
+  /** An inbound QoS 2 Packet Identifier came into use, or was released. */
+  receive (session: number, packetIdentifier: number, isInUse: boolean): void {
+    this.#batch.receive({ session, packetIdentifier, isInUse })
+    this.#plan()
+  }
+
+  /** A message is retained, or, without a payload, has removed the one that was. */
+  retain (message: Message): void {
+    this.#batch.retained.set(message.topicName, message.payload.length === 0 ? undefined : message)
+    this.#pendingOf(message).isRetained = true
+    this.#plan()
+  }
+
+  /** A retained message has expired. */
+  forgetRetained (topicName: string): void {
+    this.#batch.retained.set(topicName, undefined)
+    this.#plan()
+  }
+
+  /** A message has come for a Session. */
+  enqueue (delivery: JournalDelivery): void {
+    delivery.state = DeliveryState.gathered
+    this.#pendingOf(delivery.message).add(delivery)
+    this.#plan()
+  }
+
+  /** A delivery was sent or released; when that is not part of what is written of it anyway, it is written by itself. */
+  sent (delivery: JournalDelivery): void {
+    if (delivery.state !== DeliveryState.writing && delivery.state !== DeliveryState.stored) return
+    this.#batch.note(delivery)
+    this.#plan()
+  }
+
+  /** A delivery is done with; if it was not written yet, it never will be. */
+  remove (delivery: JournalDelivery): void {
+    const { state } = delivery
+    delivery.state = state === DeliveryState.lost ? state : DeliveryState.done
+    delivery.pending?.complete(delivery)
+    if (state !== DeliveryState.writing && state !== DeliveryState.stored) return
+    this.#batch.removed.push(delivery)
+    this.#plan()
+  }
+
+  /** Tells `waiter` when all that was recorded so far is durable. */
+  wait (waiter: Waiter): void {
+    this.#batch.waiters.push(waiter)
+    this.#plan()
+  }
+
+  /**
+   * Resolves when all that was recorded so far is durable.
+   * @throws MqttError when it could not be written
+   */
+  written (): Promise<void> {
+    return new Promise((resolve, reject) => { this.wait({ stored: resolve, refused: reject }) })
+  }
+
+  /** Resolves when publishers may go on; undefined when they may at once. */
+  hold (): Promise<void> | undefined {
+    return this.#batch.bytes < maximumGatheredBytes ? undefined : new Promise(resolve => { this.#resume.push(resolve) })
+  }
+
+  /** Writes what is left and closes the store. */
+  async close (): Promise<void> {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    try {
+      await this.written()
+    } finally {
+      await this.store.close()
+    }
+  }
+
+  #pendingOf (message: Message): PendingMessage {
+    const { pending: known } = message
+    if (known instanceof PendingMessage && known.batch === this.#batch) return known
+    const pending = new PendingMessage(message, this.#batch)
+    message.pending = pending
+    this.#batch.messages.push(pending)
+    this.#batch.bytes += message.size
+    return pending
+  }
+
+  #plan (): void {
+    if (this.#cancel === undefined && !this.#isCommitting) this.#planIn(this.store.commitDelayMs)
+  }
+
+  #planIn (delayMs: number): void {
+    const commit = (): void => { void this.#commit() }
+    if (delayMs > 0) {
+      this.#cancel = this.#services.clock.after(delayMs, commit)
+      return
+    }
+    const immediate = setImmediate(commit)
+    this.#cancel = () => { clearImmediate(immediate) }
+  }
+
+  async #commit (): Promise<void> {
+    const batch = this.#batch
+    this.#batch = new JournalBatch()
+    this.#cancel = undefined
+    this.#isCommitting = true
+    batch.seal(this.#services.clock.now())
+    const error = await this.#write(batch)
+    this.#isCommitting = false
+    this.#report(error)
+    if (error === undefined) batch.stored(this.#failed)
+    else this.#giveUp(batch, error)
+    for (const resume of this.#resume.splice(0)) resume()
+    if (this.#batch.hasWork) this.#plan()
+  }
+
+  readonly #failed = (error: unknown): void => {
+    this.#services.logger.error({ err: error }, 'an unexpected error after a commit')
+  }
+
+  async #write (batch: JournalBatch): Promise<MqttError | undefined> {
+    try {
+      if (!batch.hasChanges) return undefined
+      await this.store.commit(batch)
+      this.#services.metrics.storeCommits++
+      return undefined
+    } catch (error) {
+      return error instanceof MqttError ? error : storeFailed(`the store ${this.store.name} failed: ${String(error)}`, { cause: error })
+    }
+  }
+
+  #giveUp (batch: JournalBatch, error: MqttError): void {
+    this.#services.metrics.storeFailures++
+    this.#batch.inherit(batch)
+    batch.refused(error, this.#failed)
+    if (this.#cancel === undefined) this.#planIn(retryMs)
+  }
+
+  /** Once for each time that it begins or ends: a disk that is full stays so for many commits. */
+  #report (error: MqttError | undefined): void {
+    const isFailing = error !== undefined
+    if (isFailing === this.#isFailing) return
+    this.#isFailing = isFailing
+    const { logger } = this.#services
+    if (isFailing) logger.error({ err: error, store: this.store.name }, error.message)
+    else logger.info({ store: this.store.name }, 'the store works again')
+  }
+}

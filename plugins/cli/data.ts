@@ -1,0 +1,31 @@
+import { ErrorCode, MqttError, type Store } from '../../lib/index.ts'
+import type { LmdbOptions } from '../lmdb/index.ts'
+import { CommandError, failure } from './command-error.ts'
+import { withPeers } from './peers.ts'
+
+const storeCodes: readonly ErrorCode[] = [ErrorCode.storeInUse, ErrorCode.storeTooNew, ErrorCode.storeFull, ErrorCode.storeFailed]
+
+/** Of what a store refused its message, which says what to do; anything else as it is. */
+export function storeFailure (error: unknown): unknown {
+  return error instanceof MqttError && storeCodes.includes(error.code) ? failure(error.message, error) : error
+}
+
+async function load (otherwise: string): Promise<(options: LmdbOptions) => Store> {
+  try {
+    return (await withPeers(() => import('../lmdb/index.ts'), otherwise)).lmdbPersistence
+  } catch (error) {
+    if (error instanceof CommandError) throw error
+    // It is machine code: there may be none for this platform.
+    throw failure(`the package lmdb cannot be loaded: ${error instanceof Error ? error.message : String(error)}${otherwise}`, error)
+  }
+}
+
+/**
+ * The store of a directory; not open yet.
+ * @param otherwise what one can do when the package for it is missing
+ * @throws {CommandError} that says what to install
+ */
+export async function dataStore (options: LmdbOptions, otherwise = ''): Promise<Store> {
+  const lmdbPersistence = await load(otherwise)
+  return lmdbPersistence(options)
+}

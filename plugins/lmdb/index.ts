@@ -1,0 +1,1 @@
+export { lmdbPersistence, type LmdbOptions } from './lmdb-store.ts'

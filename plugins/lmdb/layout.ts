@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto'
+import type { Database } from 'lmdb'
+
+/** The version of the layout that this file describes; a store with a higher one is left alone. */
+export const schema = 1
+
+/** A database of LMDB with keys and values that are bytes. */
+export type Table = Database<Buffer, Buffer>
+
+/**
+ * Everything that is kept. Numbers in keys are big-endian, so LMDB's order of keys is that of Sessions and, within one, of positions:
+ * a Session's part of a table is one range, and its first and last entry are found without reading the others.
+ */
+export interface Tables {
+  /** `format` and `state`, see records.ts. */
+  readonly meta: Table
+  /** Session → its record, JSON. */
+  readonly sessions: Table
+  /** Session, Topic Filter → the Subscription, JSON. */
+  readonly subscriptions: Table
+  /** Session, position → the delivery, with its message unless that is shared. */
+  readonly deliveries: Table
+  /** Session, position → Packet Identifier: small records, so a message is not rewritten when it is sent. */
+  readonly inFlight: Table
+  /** Body → a message that several deliveries share. */
+  readonly bodies: Table
+  /** Body → how many deliveries share it. */
+  readonly shares: Table
+  /** Session, Packet Identifier of a QoS 2 message that came in → nothing. */
+  readonly received: Table
+  /** Topic Name → the retained message. */
+  readonly retained: Table
+}
+
+/** Names of the tables, in the order in which they are opened. */
+export const tableNames: readonly (keyof Tables)[] = [
+  'meta', 'sessions', 'subscriptions', 'deliveries', 'inFlight', 'bodies', 'shares', 'received', 'retained',
+]
+
+/** Bytes of a Session's number, of a position and of a body's number. */
+export const numberBytes = 6
+
+/** The longest text that is part of a key: LMDB takes keys of up to 1,978 bytes. */
+const maximumTextBytes = 1_900
+/** What begins the hash that stands for a longer text; no UTF-8 has this byte. */
+const hashMark = Buffer.of(0xFF)
+
+export function numberKey (number: number): Buffer {
+  const key = Buffer.allocUnsafe(numberBytes)
+  key.writeUIntBE(number, 0, numberBytes)
+  return key
+}
+
+export function positionKey (session: number, position: number): Buffer {
+  const key = Buffer.allocUnsafe(2 * numberBytes)
+  key.writeUIntBE(session, 0, numberBytes)
+  key.writeUIntBE(position, numberBytes, numberBytes)
+  return key
+}
+
+export function receivedKey (session: number, packetIdentifier: number): Buffer {
+  const key = Buffer.allocUnsafe(numberBytes + 2)
+  key.writeUIntBE(session, 0, numberBytes)
+  key.writeUInt16BE(packetIdentifier, numberBytes)
+  return key
+}
+
+export function subscriptionKey (session: number, topicFilter: string): Buffer {
+  return Buffer.concat([numberKey(session), textKey(topicFilter)])
+}
+
+/** A Topic Name or Topic Filter as a key, or as part of one. */
+export function textKey (text: string): Buffer {
+  const bytes = Buffer.from(text)
+  return bytes.length <= maximumTextBytes ? bytes : Buffer.concat([hashMark, createHash('sha256').update(bytes).digest()])
+}
+
+export function numberOf (key: Uint8Array): number {
+  return bytesOf(key).readUIntBE(0, numberBytes)
+}
+
+export function positionOf (key: Uint8Array): number {
+  return bytesOf(key).readUIntBE(numberBytes, numberBytes)
+}
+
+export function packetIdentifierOf (key: Uint8Array): number {
+  return bytesOf(key).readUInt16BE(numberBytes)
+}
+
+/** The same bytes as a Buffer, which LMDB's usually are already. */
+export function bytesOf (bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,63 @@
+import { storeTooNew, version, type Changes, type StoreState } from '../../lib/index.ts'
+import type { Write } from './environment.ts'
+import { schema, type Tables } from './layout.ts'
+import { decodeJson, encodeJson, type FormatRecord, type StateRecord } from './records.ts'
+
+const formatKey = Buffer.from('format')
+const stateKey = Buffer.from('state')
+/** Milliseconds by which `aliveAt` moves before it is worth a commit of its own. */
+const aliveStepMs = 1_000
+
+/** What the store remembers of itself, and the numbers that it hands out. */
+export class State {
+  /** Nothing was ever written. */
+  readonly isNew: boolean
+  #stored: StateRecord
+  #nextSession: number
+  #nextBody: number
+
+  /** @throws MqttError when a newer version has written the store */
+  constructor ({ meta }: Tables, path: string) {
+    const format = meta.getBinary(formatKey)
+    if (format !== undefined) expectKnown(decodeJson(format) as FormatRecord, path)
+    this.isNew = format === undefined
+    const state = meta.getBinary(stateKey)
+    this.#stored = state === undefined ? { nextSession: 1, nextBody: 1 } : decodeJson(state) as StateRecord
+    this.#nextSession = this.#stored.nextSession
+    this.#nextBody = this.#stored.nextBody
+  }
+
+  get storeState (): StoreState {
+    return { nextSession: this.#stored.nextSession, aliveAt: this.#stored.aliveAt }
+  }
+
+  /** A number that no other body has, had or will have. */
+  newBody (): number { return this.#nextBody++ }
+
+  sawSession (session: number): void { this.#nextSession = Math.max(this.#nextSession, session + 1) }
+
+  /** What a commit with or without other writes has to note; undefined for nothing. */
+  next ({ aliveAt }: Changes, hasWrites: boolean): StateRecord | undefined {
+    const isDue = hasWrites || Math.abs(aliveAt - (this.#stored.aliveAt ?? 0)) >= aliveStepMs
+    return isDue ? { aliveAt, nextSession: this.#nextSession, nextBody: this.#nextBody } : undefined
+  }
+
+  writeOf ({ meta }: Tables, record: StateRecord): Write {
+    return { table: meta, key: stateKey, value: encodeJson(record) }
+  }
+
+  /** It was committed. */
+  stored (record: StateRecord): void { this.#stored = record }
+}
+
+/** What a new store is told first. */
+export function formatWrite ({ meta }: Tables): Write {
+  const record: FormatRecord = { schema, createdBy: version }
+  return { table: meta, key: formatKey, value: encodeJson(record) }
+}
+
+function expectKnown (format: FormatRecord, path: string): void {
+  if (format.schema <= schema) return
+  throw storeTooNew(`the store in ${path} has the layout ${format.schema}, and Myelin ${version} knows none above ${schema}; ` +
+    'use the version that wrote it, or a newer one')
+}
