@@ -325,6 +325,7 @@ export class Broker<Data = unknown> {
   #sweep (): void {
     this.#connections.sweep()
     this.#parts.sessions.sweep()
+    if (this.metrics.clientsConnected > 0) this.#parts.journal?.beat()
     this.#parts.router.sweep(this.#parts.clock.now())
   }
 }

@@ -182,6 +182,14 @@ t.test('for who was connected when the broker was killed, the clocks start then'
   t.equal(world.events.includes('ended sleeper'), true)
 })
 
+t.test('they start then even if nothing was stored for long', async t => {
+  const world = await World.start(t)
+  await subscribe(world, 'a', 1, { properties: { sessionExpiryInterval: 10 } })
+  await world.test.clock.advance(60_000)
+  await world.crash()
+  t.equal(await isPresent(world), true)
+})
+
 async function watch ({ test }: World): Promise<PacketClient> {
   const [client] = await open(test, { clientIdentifier: 'watcher' })
   await client.subscribe('will', { qos: 1 })

@@ -13,6 +13,8 @@ export class JournalBatch implements Changes {
   sent: JournalDelivery[] = []
   removed: JournalDelivery[] = []
   aliveAt = 0
+  /** It is to be committed even if that the broker runs is all there is to say. */
+  isBeat = false
   /** Of the messages, roughly. */
   bytes = 0
   readonly #subscriptions = new Map<string, SubscriptionChange>()
@@ -24,7 +26,7 @@ export class JournalBatch implements Changes {
 
   /** Whether there is anything to write; to wait is not. */
   get hasChanges (): boolean {
-    return this.enqueued.length + this.sent.length + this.removed.length > 0 ||
+    return this.isBeat || this.enqueued.length + this.sent.length + this.removed.length > 0 ||
       this.sessions.size + this.retained.size + this.#subscriptions.size + this.#received.size > 0
   }
 

@@ -11,6 +11,8 @@ import { DeliveryState, PendingMessage, type JournalDelivery, type Waiter } from
 
 /** Milliseconds after which a store that refused a commit is asked again. */
 const retryMs = 1_000
+/** Milliseconds after which the store is told that the broker still runs, if nothing else was. */
+const beatMs = 5_000
 /** Bytes of messages that may gather while the store is busy; over it publishers are held back. */
 const maximumGatheredBytes = 64 * 1024 * 1024
 
@@ -30,6 +32,8 @@ export class Journal {
   readonly #services: JournalServices
   #batch = new JournalBatch()
   #nextSession = 1
+  /** Milliseconds since the epoch: what the store knows of it. */
+  #aliveAt = 0
   /** Ends the wait for the next commit; undefined when none is planned. */
   #cancel: (() => void) | undefined = undefined
   #isOpen = false
@@ -113,6 +117,13 @@ export class Journal {
     this.#plan()
   }
 
+  /** Lets the store know now and then that the broker runs, since the clocks of who is connected start when it is killed. */
+  beat (): void {
+    if (this.#services.clock.now() - this.#aliveAt < beatMs) return
+    this.#batch.isBeat = true
+    this.#plan()
+  }
+
   /** Tells `waiter` when all that was recorded so far is durable. */
   wait (waiter: Waiter): void {
     this.#batch.waiters.push(waiter)
@@ -190,6 +201,7 @@ export class Journal {
     try {
       if (!batch.hasChanges) return undefined
       await this.store.commit(batch)
+      this.#aliveAt = batch.aliveAt
       this.#services.metrics.storeCommits++
       return undefined
     } catch (error) {

@@ -1,10 +1,14 @@
 // Loaded before an example: whatever fixed port it listens on, it gets a free one, and the test is told which.
 import { Server, type AddressInfo } from 'node:net'
 
-const listen = Object.getOwnPropertyDescriptor(Server.prototype, 'listen')?.value as (this: Server, port: number, host: string) => Server
+type Listen = (this: Server, ...where: unknown[]) => Server
+
+const listen = Object.getOwnPropertyDescriptor(Server.prototype, 'listen')?.value as Listen
 
 Object.defineProperty(Server.prototype, 'listen', {
-  value (this: Server, wanted: number) {
+  value (this: Server, ...where: unknown[]) {
+    const [wanted] = where
+    if (typeof wanted !== 'number') return listen.apply(this, where) // at a path, as stores do that are in use
     this.once('listening', () => { process.send?.({ wanted, port: (this.address() as AddressInfo).port }) })
     return listen.call(this, 0, '127.0.0.1')
   },
