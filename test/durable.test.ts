@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { defaultLimits } from '../lib/base/limits.ts'
-import { createBroker, memoryStore, ReasonCode, storeInUse, type BrokerOptions } from '../lib/index.ts'
+import { createBroker, memoryStore, ReasonCode, storeFull, storeInUse, type BrokerOptions } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type ProtocolVersion, type PublishPacket } from '../lib/packet/packets.ts'
 import { World } from './support/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
@@ -366,6 +366,36 @@ t.test('what was acknowledged by subscribers while the store was full is not sen
   t.strictSame(payloadsOf(await receiving), ['1', '2'])
   await world.freeDisk()
   await receiveAll(client)
+  await world.crash()
+  t.strictSame(await comeBack(world), [])
+})
+
+t.test('a store that is full is emptied by its subscribers, though publishers go on trying', async t => {
+  const world = await World.start(t)
+  const client = await subscribe(world, 'a', 1, { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })
+  await publish(world, ['1', '2', '3'])
+  const { store } = world
+  const commit = store.commit.bind(store)
+  store.commit = async changes => {
+    if (changes.enqueued.length > 0) throw storeFull('the disk is full')
+    await commit(changes)
+  }
+  const received: string[] = []
+  const fail = async (): Promise<void> => {
+    const failing = t.rejects(publish(world, ['no']), { code: 'MQTT_STORE_FULL' })
+    await world.test.clock.advance(1_000)
+    await failing
+  }
+  for (let i = 0; i < 6; i++) {
+    await fail()
+    for (const message of await client.messages()) {
+      received.push(message.payload.toString())
+      client.send(puback(message.packetIdentifier))
+    }
+    await settled()
+  }
+  t.strictSame(received.filter(payload => payload !== 'no'), ['1', '2', '3'])
+  await fail()
   await world.crash()
   t.strictSame(await comeBack(world), [])
 })

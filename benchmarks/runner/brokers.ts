@@ -55,7 +55,7 @@ export function mosquitto (): BrokerUnderTest | AbsentBroker {
 /** What is said to Mosquitto beside that. */
 export interface MosquittoSetting {
   readonly lines: readonly string[]
-  cleanUp (): void
+  readonly cleanUp: () => void
 }
 
 /** @param settingFor told the folder of the configuration file, which it has to remove in the end */

@@ -35,10 +35,12 @@ export const help = `npm run bench -- [options]
                         (default benchmarks/results for a full run, .bench/results for a part)
 `
 
-const list = (text: string): string[] => text.split(',').filter(part => part !== '')
+/** The parts of `a,b`. */
+export const list = (text: string): string[] => text.split(',').filter(part => part !== '')
 const numbers = (text: string): number[] => list(text).map(part => numberOf('--subscriptions or --connections', part))
 
-function numberOf (name: string, text: string): number {
+/** @throws RangeError for anything but a number above 0 */
+export function numberOf (name: string, text: string): number {
   const value = Number(text)
   if (!Number.isFinite(value) || value <= 0) throw new RangeError(`${name}: expected a number above 0, not ${text}`)
   return value

@@ -19,6 +19,11 @@ export interface Store {
   /** Milliseconds that changes may gather before they are committed together; 0 commits what one turn of the event loop brought. */
   readonly commitDelayMs: number
   /**
+   * Where writing is dear: a QoS 1 message that all its subscribers were sent is written only when they have not acknowledged it
+   * after two to three times so many milliseconds. Its publisher waits until the one or the other. 0, or undefined, for the next commit.
+   */
+  readonly patienceMs?: number
+  /**
    * @throws MqttError when another process has it open, when a newer version has written it, or when it cannot be read
    */
   open (): MaybePromise<StoreState>

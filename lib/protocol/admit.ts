@@ -68,6 +68,7 @@ export function accept (client: Client, packet: ConnectPacket, patch: ConnectPat
   const keepAlive = keepAliveOf(client, packet, patch)
   const expiry = sessionExpiryOf(client, packet, patch)
   const { session, isPresent } = claimSession(client, packet)
+  const expiryBefore = session.sessionExpiryInterval
   takeOver(client, session, refused)
   session.sessionExpiryInterval = expiry
   session.will = willOf(client, packet)
@@ -75,7 +76,7 @@ export function accept (client: Client, packet: ConnectPacket, patch: ConnectPat
   const properties = packet.protocolVersion === 5 ? { ...connackProperties(client, packet, patch, keepAlive, expiry), ...extra } : undefined
   const connack: ConnackPacket = { type: PacketType.connack, sessionPresent: isPresent, reasonCode: ReasonCode.success, properties }
   const receiveMaximum = packet.properties?.receiveMaximum ?? Infinity
-  if (isToBeStored(client, session)) return store(client, session, isPresent).then(() => { welcome(client, session, connack, receiveMaximum) })
+  if (isToBeStored(client, session)) return store(client, session, expiryBefore).then(() => { welcome(client, session, connack, receiveMaximum) })
   welcome(client, session, connack, receiveMaximum)
   return undefined
 }
@@ -100,11 +101,12 @@ function isToBeStored ({ services, sink }: Client, session: Session): boolean {
   return session.isDurable
 }
 
-async function store ({ services }: Client, session: Session, isPresent: boolean): Promise<void> {
+/** A CONNECT that is refused changes nothing: a new Session ends with the connection, as nobody was promised one. */
+async function store (client: Client, session: Session, expiryBefore: number): Promise<void> {
   try {
-    await services.journal?.written()
+    await client.services.journal?.written()
   } catch (error) {
-    if (!isPresent) session.sessionExpiryInterval = 0 // it ends with the connection, as nobody was promised one
+    if (session.client === client) session.sessionExpiryInterval = expiryBefore
     throw error
   }
 }

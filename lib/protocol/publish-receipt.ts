@@ -33,19 +33,25 @@ export class PublishReceipt implements Waiter {
   }
 
   /** MQTT 3.x has no word for "no", and "yes" would be a lie: the Client sends it again when it comes back. */
-  refused ({ reasonCode }: MqttError): void {
-    const client = this.#client
-    if (this.#type === PacketType.pubrec) client.session?.inbox.delete(this.#packetIdentifier)
-    if (client.phase !== 'connected' || client.protocolVersion < 5) return
+  refused ({ reasonCode }: MqttError): boolean {
+    if (this.#type === PacketType.pubrec) this.#client.session?.inbox.delete(this.#packetIdentifier)
+    if (this.#client.phase === 'connected' && this.#client.protocolVersion === 5) this.#refuse(reasonCode)
+    return false
+  }
+
+  #refuse (reasonCode: ReasonCode): void {
     const told = isReasonCodeOf(this.#type, reasonCode) ? reasonCode : ReasonCode.implementationSpecificError
-    client.sink.send({ type: this.#type, packetIdentifier: this.#packetIdentifier, reasonCode: told, properties: client.reason('the message could not be stored') })
+    const properties = this.#client.reason('the message could not be stored')
+    this.#client.sink.send({ type: this.#type, packetIdentifier: this.#packetIdentifier, reasonCode: told, properties })
   }
 }
 
 /** PUBREC of a message that was sent again: once it is stored, which it mostly is. */
 export function repeatPubrec (client: Client, packetIdentifier: number): void {
-  if (client.ownSession.inbox.isUnstored(packetIdentifier)) acknowledgeStored(client, PacketType.pubrec, packetIdentifier)
-  else client.sink.acknowledge(PacketType.pubrec, packetIdentifier)
+  const { inbox } = client.ownSession
+  if (!inbox.isUnstored(packetIdentifier)) client.sink.acknowledge(PacketType.pubrec, packetIdentifier)
+  else if (inbox.isStored) acknowledgeStored(client, PacketType.pubrec, packetIdentifier)
+  // else it came in this connection, which has yet to be answered
 }
 
 /** At once, or, where the Session is stored, once all that was recorded so far is. */
@@ -71,9 +77,7 @@ class StoredAcknowledgement implements Waiter {
   }
 
   /** What was to be written is part of the next commit. */
-  refused (): void {
-    if (this.#isWanted) this.#client.services.journal?.wait(this)
-  }
+  refused (): boolean { return this.#isWanted }
 
   /** A PUBREC is not, once the message itself could not be stored. */
   get #isWanted (): boolean {

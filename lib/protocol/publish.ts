@@ -105,8 +105,12 @@ function accept (client: Client, { qos, packetIdentifier }: PublishPacket, resul
 /** The message goes to Sessions that are stored: its acknowledgement is the promise that they get it. */
 function acceptOnceStored (client: Client, { qos, packetIdentifier }: PublishPacket, pending: PendingMessage): void {
   const receipt = new PublishReceipt(client, qos, packetIdentifier, pending.reasonCode)
-  if (qos === QoS.exactlyOnce) client.ownSession.inbox.add(packetIdentifier)
-  if (qos === QoS.exactlyOnce && client.ownSession.inbox.isStored) client.services.journal?.wait(receipt)
+  const { inbox } = client.ownSession
+  if (qos === QoS.exactlyOnce) {
+    inbox.add(packetIdentifier)
+    inbox.expect(packetIdentifier)
+  }
+  if (qos === QoS.exactlyOnce && inbox.isStored) client.services.journal?.wait(receipt)
   else pending.tell(receipt)
 }
 

@@ -108,7 +108,8 @@ async function subscribeOnceStored (client: Client, packet: SubscribePacket, dec
 
 function takeBack (client: Client, decision: Decision, reasonCode: ReasonCode, refusal: ReasonCode): ReasonCode {
   if (typeof decision === 'number' || reasonCode >= ReasonCode.unspecifiedError) return reasonCode
-  if (decision.isNew) client.services.router.unsubscribe(client.ownSession, decision.topicFilter)
+  const { router, hooks } = client.services
+  if (decision.isNew && router.unsubscribe(client.ownSession, decision.topicFilter)) hooks.notify('unsubscribed', { client, topicFilter: decision.topicFilter })
   return answerable(client, refusal)
 }
 

@@ -102,7 +102,7 @@ export class SharedSubscription implements Share {
       const index = (this.#next + i) % this.#members.length
       const { session } = this.#members[index] as Member
       const count = session.outbox.inFlightCount + session.outbox.waitingCount
-      if (session === except || !session.isConnected || count >= fewest) continue
+      if (session === except || !session.isAttached || count >= fewest) continue
       least = index
       fewest = count
     }
@@ -112,7 +112,7 @@ export class SharedSubscription implements Share {
 
 // QoS 0 is not kept for anybody, so only a connected member can have it.
 function isEligible (member: Member, message: Message, isOfflineToo: boolean): boolean {
-  return member.session.isConnected || (isOfflineToo && message.qos > QoS.atMostOnce && member.qos > QoS.atMostOnce)
+  return member.session.isAttached || (isOfflineToo && message.qos > QoS.atMostOnce && member.qos > QoS.atMostOnce)
 }
 
 function newMember (session: Session, options: SubscriptionOptions): Member {

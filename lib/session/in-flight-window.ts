@@ -28,6 +28,7 @@ export class InFlightWindow {
 
   /** Puts a delivery back under the Packet Identifier that it has; whatever is put back last was sent last. */
   restore (delivery: Delivery): void {
+    if (this.get(delivery.packetIdentifier) !== undefined) return // a store that says so is damaged
     while (this.#slots.length === 0 || this.#slots[delivery.packetIdentifier & (this.#slots.length - 1)] !== undefined) this.#grow()
     this.#slots[delivery.packetIdentifier & (this.#slots.length - 1)] = delivery
     this.#last = delivery.packetIdentifier

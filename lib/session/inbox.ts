@@ -6,6 +6,8 @@ import type { SessionLog } from './session-log.ts'
  */
 export class Inbox {
   #identifiers: Set<number> | undefined = undefined
+  /** Those whose acknowledgement waits for the store. */
+  #unstored: Set<number> | undefined = undefined
   #log: SessionLog | undefined = undefined
 
   /** Whether its identifiers are stored, so that acknowledgements have to wait for that. */
@@ -19,21 +21,26 @@ export class Inbox {
     this.#identifiers ??= new Set()
     this.#identifiers.add(packetIdentifier)
     if (this.#log === undefined) return
-    this.#log.unstored ??= new Set()
-    this.#log.unstored.add(packetIdentifier)
+    this.expect(packetIdentifier)
     this.#log.receive(packetIdentifier, true)
   }
 
+  /** Its message is to be stored before it is acknowledged. */
+  expect (packetIdentifier: number): void {
+    this.#unstored ??= new Set()
+    this.#unstored.add(packetIdentifier)
+  }
+
   /** The store has it: from here on a repeated PUBLISH is acknowledged at once. */
-  stored (packetIdentifier: number): void { this.#log?.unstored?.delete(packetIdentifier) }
+  stored (packetIdentifier: number): void { this.#unstored?.delete(packetIdentifier) }
 
   /** Whether an identifier that is in use has to be stored first. */
-  isUnstored (packetIdentifier: number): boolean { return this.#log?.unstored?.has(packetIdentifier) === true }
+  isUnstored (packetIdentifier: number): boolean { return this.#unstored?.has(packetIdentifier) === true }
 
   /** PUBREL. Returns false for an identifier that is not in use. */
   delete (packetIdentifier: number): boolean {
     if (this.#identifiers?.delete(packetIdentifier) !== true) return false
-    this.#log?.unstored?.delete(packetIdentifier)
+    this.#unstored?.delete(packetIdentifier)
     this.#log?.receive(packetIdentifier, false)
     return true
   }

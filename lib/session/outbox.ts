@@ -46,6 +46,9 @@ export class Outbox {
     this.#services = services
   }
 
+  /** There is a connection that takes messages. */
+  get isAttached (): boolean { return this.#sink !== undefined }
+
   /** QoS 1 and 2 messages that were sent and not acknowledged. */
   get inFlightCount (): number { return this.#inFlight.size }
 
@@ -197,9 +200,12 @@ export class Outbox {
   extractShared (isOfflineToo: boolean, each: (delivery: Delivery) => void): void {
     const canMove = ({ share, message }: Delivery): boolean => share?.canRedispatch(message, this.#target, isOfflineToo) === true
     const sent = this.#inFlight.inOrder().filter(delivery => delivery.qos === QoS.atLeastOnce && canMove(delivery))
-    for (const delivery of sent) this.#free(delivery)
+    for (const delivery of sent) {
+      if (delivery instanceof StoredDelivery) delivery.move()
+      this.#free(delivery)
+    }
     for (const delivery of sent) each(delivery)
-    this.#waiting?.extract(canMove, each)
+    this.#waiting?.extractShared(canMove, each)
   }
 
   /** The Session ends: whatever has not arrived is dropped. */
@@ -249,8 +255,9 @@ export class Outbox {
     log.wait({
       stored: () => { this.#sendHeld(delivery) },
       refused: () => {
-        if (this.#inFlight.get(delivery.packetIdentifier) === delivery) this.#hold(delivery, log)
-        else this.#sendHeld(delivery)
+        const isWanted = this.#inFlight.get(delivery.packetIdentifier) === delivery
+        if (!isWanted) this.#sendHeld(delivery)
+        return isWanted
       },
     })
   }
@@ -261,6 +268,7 @@ export class Outbox {
     if (this.#inFlight.get(delivery.packetIdentifier) !== delivery || this.#sink === undefined || delivery.isUnsent) return
     if (delivery.isReleased) this.#sink.acknowledge(PacketType.pubrel, delivery.packetIdentifier)
     else this.#transmit(delivery, false)
+    if (this.#inFlight.get(delivery.packetIdentifier) !== delivery) this.pump() // it was too large, and its place is free
   }
 
   /** A message could not be stored: its publisher was told, so nobody need get it who has not got it. */

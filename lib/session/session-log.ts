@@ -1,6 +1,7 @@
 import type { ClaimedSession, DeliveryRecord, QueueState, SessionRecord } from '../contract/store.ts'
 import type { MaybePromise } from '../contract/hooks.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
+import type { Lane } from '../store/awaited-messages.ts'
 import type { Journal } from '../store/journal.ts'
 import type { JournalDelivery, Waiter } from '../store/pending-message.ts'
 import type { Share } from './delivery.ts'
@@ -18,15 +19,14 @@ export interface LogServices {
 }
 
 /** What one Session writes into the journal, and reads of its queue in the store. */
-export class SessionLog implements DeliveryLog {
+export class SessionLog implements DeliveryLog, Lane {
   readonly number: number
   readonly isDurable: boolean
   /** What the Session had in flight before the broker was started again has been read. */
   isLoaded: boolean
   /** It was found in the store, and its Client has not been back since. */
   isRestored: boolean
-  /** Inbound Packet Identifiers that are not stored yet. */
-  unstored: Set<number> | undefined = undefined
+  awaitedAt = 0
   /** Told of deliveries that could not be written. */
   onLost: ((delivery: StoredDelivery) => void) | undefined = undefined
   readonly #services: LogServices
@@ -74,7 +74,7 @@ export class SessionLog implements DeliveryLog {
   enqueue (delivery: StoredDelivery): void {
     delivery.position = ++this.#last
     delivery.total = this.#total += delivery.message.size
-    this.#services.journal.enqueue(delivery)
+    this.#services.journal.enqueue(delivery, this)
   }
 
   /** It has got a Packet Identifier, or was released. */
@@ -93,9 +93,17 @@ export class SessionLog implements DeliveryLog {
 
   /** A page of what is stored, from `position` on. */
   async fetch (position: number): Promise<StoredDelivery[]> {
+    const isComplete = !this.#hasGaps && position + pageMessages <= this.#stored
+    if (!isComplete) await this.#written()
+    const page = await this.#read(position)
+    if (page.length > 0 || !isComplete) return page
+    await this.#written() // what has come since may be all there is
+    return this.#read(position)
+  }
+
+  async #read (position: number): Promise<StoredDelivery[]> {
     const { journal } = this.#services
     if (!journal.isOpen) return []
-    if (this.#hasGaps || position + pageMessages > this.#stored) await this.#written()
     const records = await journal.store.fetch(this.number, position, pageMessages, pageBytes)
     return records.map(record => this.delivery(record))
   }
@@ -137,7 +145,9 @@ export class SessionLog implements DeliveryLog {
 
   /** What could not be written is lost, and told of by then: what is stored can be read all the same. */
   async #written (): Promise<void> {
+    const { journal } = this.#services
+    if (!journal.isOpen) return
     this.#hasGaps = false
-    await this.#services.journal.written().catch(() => undefined)
+    await journal.written().catch(() => undefined)
   }
 }

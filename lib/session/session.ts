@@ -83,6 +83,9 @@ export class Session {
 
   get isConnected (): boolean { return this.#sink !== undefined }
 
+  /** Whether its Client has been told that it is connected, and takes messages. */
+  get isAttached (): boolean { return this.outbox.isAttached }
+
   /** By Topic Filter as the Client wrote it. Only the router changes it, together with its tree. */
   get subscriptions (): ReadonlyMap<string, SubscriptionOptions> { return this.#subscriptions ?? noSubscriptions }
 

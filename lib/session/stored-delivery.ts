@@ -21,6 +21,7 @@ export class StoredDelivery extends Delivery implements JournalDelivery {
   state: DeliveryState = DeliveryState.unrecorded
   pending: PendingMessage | undefined = undefined
   isNoted = false
+  isMoved = false
   /** It has a Packet Identifier and no connection has seen it: QoS 2 waits until that is stored. */
   isHeld = false
   readonly #log: DeliveryLog
@@ -45,6 +46,12 @@ export class StoredDelivery extends Delivery implements JournalDelivery {
   get session (): number { return this.#log.number }
 
   get sharedFilter (): string | undefined { return this.share?.topicFilter }
+
+  /** It goes to another Session, where it is written down: that, and not that it is gone here, is what its publisher waits for. */
+  move (): void {
+    this.pending = undefined
+    this.isMoved = true
+  }
 
   stored (): void {
     if (this.state === DeliveryState.writing) this.state = DeliveryState.stored

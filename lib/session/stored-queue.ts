@@ -16,6 +16,8 @@ const overflow = 2
 const lowMark = pageMessages / 4
 /** Milliseconds between two looks for messages that have expired, each of which reads the whole queue. */
 const expiryLookMs = 60_000
+/** Milliseconds after which a store that could not be read is asked again. */
+const retryMs = 1_000
 
 /**
  * A queue in the store. In memory is a page of its oldest messages while the Client is connected, and nothing while it is away: so a
@@ -35,7 +37,15 @@ export class StoredQueue implements WaitingQueue {
   /** The store is being read for this queue. */
   #isReading = false
   #reading: Promise<void> | undefined = undefined
+  /** Looks for what is to be taken out that are going on, or wait for their turn: until then nothing is read to be sent. */
+  #looks = 0
   #hasEnded = false
+  /** What was found at the start may be counted too high. */
+  #isEstimated = false
+  /** Messages behind those in memory that could not be stored, since the start. */
+  #lost = 0
+  /** Some of the messages may belong to a Shared Subscription. */
+  #hasShared = false
   /** The earliest time at which a message behind those in memory expires, and when to look for such next. */
   #expiresAt = Infinity
   #lookAt = 0
@@ -58,6 +68,7 @@ export class StoredQueue implements WaitingQueue {
   restore ({ first, end, bytes }: QueueState): void {
     this.#next = first
     this.#spilled = end - first
+    this.#isEstimated = this.#hasShared = true
     this.#quota.count(this.#spilled, bytes)
   }
 
@@ -81,10 +92,15 @@ export class StoredQueue implements WaitingQueue {
 
   extract (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void {
     for (const delivery of this.#takeOut(chosen)) {
+      delivery.move()
       this.#log.remove(delivery)
       each(delivery)
     }
     if (this.#spilled > 0 && !this.#log.hasEnded) void this.#extractSpilled(chosen, each)
+  }
+
+  extractShared (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void {
+    if (this.#hasShared) this.extract(chosen, each)
   }
 
   attach (): void {
@@ -110,16 +126,17 @@ export class StoredQueue implements WaitingQueue {
   /** A message that could not be written is not in the store. In memory it stays until its turn, and is dropped then. */
   lose (delivery: StoredDelivery): void {
     if (this.#spilled === 0 || delivery.position < this.#next) return
-    this.#spilled--
-    this.#quota.count(-1, -delivery.message.size)
-    this.#dropped(delivery.message, 'storeFailed')
+    this.#lost++
+    this.#forget(delivery.message)
   }
 
   /** Looks for messages that have expired behind those in memory, if there are any and the last look is long enough ago. */
   sweep (now: number): void {
-    if (this.#expiresAt > now || this.#lookAt > now || this.#spilled === 0) return
+    if (this.#expiresAt <= now && this.#lookAt <= now && this.#spilled > 0) this.#look(now)
+  }
+
+  #look (now: number): void {
     this.#lookAt = now + expiryLookMs
-    this.#expiresAt = Infinity
     void this.#extractSpilled(({ message }) => this.#isExpired(message), ({ message }) => { this.#dropped(message, 'expired') })
   }
 
@@ -136,7 +153,9 @@ export class StoredQueue implements WaitingQueue {
   }
 
   #makeRoomFor (size: number): void {
-    this.sweep(this.#services.clock.now())
+    const now = this.#services.clock.now()
+    if (!this.#isEstimated) this.sweep(now)
+    else if (this.#looks === 0) this.#look(now) // it may be full of what has expired, or not be full
     if (!this.#drops(size)) return
     while (!this.#quota.fits(size) && this.#head.length > 0) this.#dropOldest()
     if (!this.#quota.fits(size)) this.#read()
@@ -150,6 +169,7 @@ export class StoredQueue implements WaitingQueue {
   #add (delivery: StoredDelivery): void {
     this.#log.enqueue(delivery)
     this.#quota.count(1, delivery.message.size)
+    this.#hasShared ||= delivery.share !== undefined
     if (this.#isAttached && this.#spilled === 0 && this.#head.length < pageMessages) this.#hold(delivery)
     else this.#spillOne(delivery)
   }
@@ -159,8 +179,14 @@ export class StoredQueue implements WaitingQueue {
     this.#head.push(delivery)
   }
 
-  #spillOne ({ position, message: { expiresAt } }: StoredDelivery): void {
-    if (this.#spilled++ === 0) this.#next = position
+  #spillOne (delivery: StoredDelivery): void {
+    if (this.#spilled++ === 0) this.#next = delivery.position
+    this.#note(delivery)
+  }
+
+  /** Remembers what has to be known of messages that are not in memory. */
+  #note ({ share, message: { expiresAt } }: StoredDelivery): void {
+    this.#hasShared ||= share !== undefined
     if (expiresAt < this.#expiresAt) this.#expiresAt = expiresAt
   }
 
@@ -170,7 +196,10 @@ export class StoredQueue implements WaitingQueue {
     if (first === undefined) return
     this.#spilled += this.#head.length
     this.#next = first.position
-    for (const { state, message } of this.#head) if (state === DeliveryState.lost) this.#forget(message)
+    for (const delivery of this.#head) {
+      if (delivery.state === DeliveryState.lost) this.#forget(delivery.message)
+      else this.#note(delivery)
+    }
     this.#head.clear()
   }
 
@@ -204,23 +233,54 @@ export class StoredQueue implements WaitingQueue {
   }
 
   #read (): void {
-    if (this.#isReading || this.#spilled === 0 || this.#hasEnded) return
+    if (this.#isReading || this.#looks > 0 || this.#spilled === 0 || this.#hasEnded) return
     this.#isReading = true
     const { end } = this.#log
-    this.#reading = this.#log.fetch(this.#next).then(page => { this.#received(page, end) }, (error: unknown) => { this.#failed(error) })
+    const position = this.#next
+    this.#reading = this.#page(position).then(page => { this.#received(page, position, end) })
+  }
+
+  /** Asks until there is an answer: what is to be taken out must not be sent before it was found. */
+  async #page (position: number): Promise<readonly StoredDelivery[]> {
+    while (!this.#hasEnded) {
+      try {
+        return await this.#log.fetch(position)
+      } catch (error) {
+        this.#report(error)
+        await new Promise<void>(resolve => { this.#services.clock.after(retryMs, resolve) })
+      }
+    }
+    return []
   }
 
   /** @param end what was recorded from there on may have come too late for the page */
-  #received (page: readonly StoredDelivery[], end: number): void {
+  #received (page: readonly StoredDelivery[], position: number, end: number): void {
     this.#isReading = false
     if (this.#hasEnded) return
+    // A page is of no use when a connection has left what stands before it, or something of it is to be taken out.
+    if (position === this.#next && this.#looks === 0) this.#use(page, end)
+    this.#goOn()
+  }
+
+  readonly #report = (error: unknown): void => {
+    this.#services.logger.error({ err: error, clientIdentifier: this.#target.clientIdentifier }, 'a stored queue cannot be read')
+  }
+
+  #use (page: readonly StoredDelivery[], end: number): void {
     if (page.length === 0) this.#skipTo(end)
     else this.#accept(page)
-    while (this.#quota.isOver && this.#head.length > 0) this.#dropOldest()
+    while (this.#isOver && this.#head.length > 0) this.#dropOldest()
     if (this.#isAttached) this.#onPage()
     else this.#spill()
-    if (this.#quota.isOver) this.#read()
   }
+
+  #goOn (): void {
+    this.#readOn()
+    if (this.#isOver) this.#read()
+  }
+
+  /** Whether older messages have to make room for newer ones. What is counted too high must not cost any. */
+  get #isOver (): boolean { return !this.#isEstimated && this.#services.limits.queuePolicy === 'dropOldest' && this.#quota.isOver }
 
   #accept (page: readonly StoredDelivery[]): void {
     for (const delivery of page) {
@@ -242,31 +302,58 @@ export class StoredQueue implements WaitingQueue {
     let bytes = 0
     for (const { message } of this.#head) bytes += message.size
     this.#quota.count(this.#head.length - this.#quota.messages, bytes - this.#quota.bytes)
-  }
-
-  #failed (error: unknown): void {
-    this.#isReading = false
-    this.#services.logger.error({ err: error, clientIdentifier: this.#target.clientIdentifier }, 'a stored queue cannot be read')
-    this.#services.clock.after(1_000, () => { this.#readOn() })
+    this.#isEstimated = false
   }
 
   /** Nothing else is read meanwhile, so that nobody gets what is being taken out. */
   async #extractSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): Promise<void> {
+    this.#looks++
     while (this.#isReading) await this.#reading
     this.#isReading = true
-    this.#reading = this.#visitSpilled(chosen, each).then(() => { this.#isReading = false }, (error: unknown) => { this.#failed(error) })
+    this.#reading = this.#visitSpilled(chosen, each).catch(this.#report)
     await this.#reading
-    this.#readOn()
+    this.#isReading = false
+    this.#looks--
+    if (this.#hasEnded) return
+    if (this.#isAttached) this.#onPage() // there may be nothing left
+    this.#goOn()
   }
 
   async #visitSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): Promise<void> {
     const { end } = this.#log
-    for (let position = this.#next; position < end && !this.#hasEnded;) {
-      const page = await this.#log.fetch(position)
-      if (page.length === 0) return
-      for (const delivery of page) if (chosen(delivery)) this.#takeSpilled(delivery, each)
+    const unseen = this.#countSpilled()
+    this.#forgetNotes()
+    for (let position = this.#next; position < end;) {
+      const page = await this.#page(position)
+      if (page.length === 0) break
+      for (const delivery of page.filter(one => one.position < end)) {
+        unseen.messages--
+        unseen.bytes -= delivery.message.size
+        if (chosen(delivery)) this.#takeSpilled(delivery, each)
+        else this.#note(delivery)
+      }
       position = (page.at(-1)?.position ?? end) + 1
     }
+    if (this.#isEstimated && !this.#hasEnded) this.#correct(unseen)
+  }
+
+  #countSpilled (): { messages: number, bytes: number } {
+    let { bytes } = this.#quota
+    for (const { message } of this.#head) bytes -= message.size
+    return { messages: this.#spilled + this.#lost, bytes }
+  }
+
+  #forgetNotes (): void {
+    this.#expiresAt = Infinity
+    this.#hasShared = [...this.#head].some(({ share }) => share !== undefined)
+  }
+
+  /** What was counted and not seen is not there, unless it was lost meanwhile. */
+  #correct ({ messages, bytes }: { messages: number, bytes: number }): void {
+    const excess = Math.max(0, messages - this.#lost)
+    this.#spilled -= excess
+    this.#quota.count(-excess, -bytes)
+    this.#isEstimated = false
   }
 
   #takeSpilled (delivery: StoredDelivery, each: (delivery: Delivery) => void): void {

@@ -43,6 +43,8 @@ export class WaitingMessages implements WaitingQueue {
     for (const delivery of this.#takeOut(chosen)) each(delivery)
   }
 
+  extractShared (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void { this.extract(chosen, each) }
+
   attach (): void { /* all of it is here */ }
 
   detach (): void { /* and stays */ }

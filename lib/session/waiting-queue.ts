@@ -13,6 +13,8 @@ export interface WaitingQueue {
   shift (): Delivery | undefined
   /** Removes what `chosen` names and hands it to `each`, at once or, where it has to be read first, later; the others keep their order. */
   extract (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void
+  /** The same for messages of Shared Subscriptions, where there may be any. */
+  extractShared (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void
   /** A connection has come that takes what waits. */
   attach (): void
   /** It has gone. */

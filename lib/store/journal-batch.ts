@@ -6,9 +6,11 @@ import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter }
 /** What gathers until the next commit, and who waits for it. */
 export class JournalBatch implements Changes {
   readonly sessions: Map<number, SessionRecord | undefined> = new Map<number, SessionRecord | undefined>()
+  /** Numbers of Sessions that no batch before has written. */
+  readonly created: Set<number> = new Set<number>()
   readonly retained: Map<string, Message | undefined> = new Map<string, Message | undefined>()
   readonly messages: PendingMessage[] = []
-  readonly waiters: Waiter[] = []
+  waiters: Waiter[] = []
   enqueued: PendingMessage[] = []
   sent: JournalDelivery[] = []
   removed: JournalDelivery[] = []
@@ -32,6 +34,12 @@ export class JournalBatch implements Changes {
 
   /** Whether a commit has anything to do. */
   get hasWork (): boolean { return this.hasChanges || this.messages.length + this.waiters.length > 0 }
+
+  /** A Session that was never written needs not be removed. */
+  saveSession (session: number, record: SessionRecord | undefined): void {
+    if (record === undefined && this.created.delete(session)) this.sessions.delete(session)
+    else this.sessions.set(session, record)
+  }
 
   subscribe (change: SubscriptionChange): void {
     this.#subscriptions.set(`${change.session}/${change.topicFilter}`, change)
@@ -65,21 +73,46 @@ export class JournalBatch implements Changes {
     tellEach(this.waiters, waiter => { waiter.stored() }, failed)
   }
 
-  /** It is not: messages are given up, since their publishers are told so. */
-  refused (error: MqttError, failed: (error: unknown) => void): void {
+  /**
+   * It is not: messages are given up, since their publishers are told so.
+   * @returns who waits for the next commit
+   */
+  refused (error: MqttError, failed: (error: unknown) => void): Waiter[] {
+    const again: Waiter[] = []
     for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.refused() }, failed)
     tellEach(this.messages, pending => { pending.refused(error) }, failed)
-    tellEach(this.waiters, waiter => { waiter.refused(error) }, failed)
+    tellEach(this.waiters, waiter => { if (waiter.refused(error)) again.push(waiter) }, failed)
+    return again
   }
+
+  /** What makes room in a store that is full, and is right by itself. */
+  get relief (): Changes {
+    const removed = this.removed.filter(({ isMoved }) => !isMoved)
+    return { sessions: new Map(), subscriptions: [], enqueued: [], sent: [], removed, received: [], retained: new Map(), aliveAt: this.aliveAt }
+  }
+
+  /** The store has taken that. */
+  relieved (): void { this.removed = this.removed.filter(({ isMoved }) => isMoved) }
+
+  /** Those who have waited for longer are told first: what they do then has its order. */
+  waitBefore (waiters: readonly Waiter[]): void { this.waiters = [...waiters, ...this.waiters] }
 
   /** Takes over what another batch could not write, where nothing newer stands here. Messages to Sessions are not: their publishers are told. */
   inherit (failed: JournalBatch): void {
-    addMissing(this.sessions, failed.sessions)
+    this.#inheritSessions(failed)
     addMissing(this.retained, failed.retained)
     addMissing(this.#subscriptions, failed.#subscriptions)
     addMissing(this.#received, failed.#received)
-    this.removed.push(...failed.removed)
+    for (const delivery of failed.removed) this.removed.push(delivery)
     for (const delivery of failed.sent) this.note(delivery)
+  }
+
+  #inheritSessions ({ sessions, created }: JournalBatch): void {
+    addMissing(this.sessions, sessions)
+    for (const session of created) {
+      this.created.add(session)
+      if (this.sessions.get(session) === undefined) this.saveSession(session, undefined)
+    }
   }
 }
 

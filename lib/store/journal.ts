@@ -1,4 +1,4 @@
-import { MqttError } from '../base/errors.ts'
+import { ErrorCode, MqttError } from '../base/errors.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { Logger } from '../contract/logger.ts'
@@ -6,8 +6,10 @@ import type { Message } from '../contract/message.ts'
 import type { SessionRecord, Store } from '../contract/store.ts'
 import { storeFailed } from '../contract/store-errors.ts'
 import type { Subscription } from '../contract/subscription.ts'
+import { QoS } from '../packet/packets.ts'
+import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
-import { DeliveryState, PendingMessage, type JournalDelivery, type Waiter } from './pending-message.ts'
+import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
 const retryMs = 1_000
@@ -31,12 +33,17 @@ export class Journal {
   readonly store: Store
   readonly #services: JournalServices
   #batch = new JournalBatch()
+  readonly #awaited = new AwaitedMessages()
+  /** Ends the wait for the next period of those that are awaited; undefined when none is planned. */
+  #stopWaiting: (() => void) | undefined = undefined
   #nextSession = 1
   /** Milliseconds since the epoch: what the store knows of it. */
   #aliveAt = 0
   /** Ends the wait for the next commit; undefined when none is planned. */
   #cancel: (() => void) | undefined = undefined
   #isOpen = false
+  /** From here on nothing is written. */
+  #isClosed = false
   #isCommitting = false
   #isFailing = false
   #resume: (() => void)[] = []
@@ -61,11 +68,14 @@ export class Journal {
   }
 
   /** A number that no other Session has, had or will have. */
-  newSession (): number { return this.#nextSession++ }
+  newSession (): number {
+    this.#batch.created.add(this.#nextSession)
+    return this.#nextSession++
+  }
 
   /** Writes a Session's record, or removes it with all that belongs to it but its deliveries. */
   saveSession (session: number, record: SessionRecord | undefined): void {
-    this.#batch.sessions.set(session, record)
+    this.#batch.saveSession(session, record)
     this.#plan()
   }
 
@@ -83,8 +93,9 @@ export class Journal {
   /** A message is retained, or, without a payload, has removed the one that was. */
   retain (message: Message): void {
     this.#batch.retained.set(message.topicName, message.payload.length === 0 ? undefined : message)
-    this.#pendingOf(message).isRetained = true
-    this.#plan()
+    const pending = this.#pendingOf(message)
+    pending.isRetained = true
+    this.#gather(pending)
   }
 
   /** A retained message has expired. */
@@ -93,11 +104,21 @@ export class Journal {
     this.#plan()
   }
 
-  /** A message has come for a Session. */
-  enqueue (delivery: JournalDelivery): void {
+  /**
+   * A message has come for a Session.
+   * @param lane of the Session, whose messages are written in their order
+   */
+  enqueue (delivery: JournalDelivery, lane: Lane): void {
     delivery.state = DeliveryState.gathered
-    this.#pendingOf(delivery.message).add(delivery)
-    this.#plan()
+    const pending = this.#pendingOf(delivery.message)
+    pending.add(delivery)
+    if (this.#canAwait(pending, delivery)) {
+      this.#awaited.add(pending, lane)
+      this.#stopWaiting ??= this.#planPeriod()
+      return
+    }
+    if (this.#awaited.mayHave(lane)) this.#gatherAwaited()
+    this.#gather(pending)
   }
 
   /** A delivery was sent or released; when that is not part of what is written of it anyway, it is written by itself. */
@@ -126,6 +147,7 @@ export class Journal {
 
   /** Tells `waiter` when all that was recorded so far is durable. */
   wait (waiter: Waiter): void {
+    this.#gatherAwaited()
     this.#batch.waiters.push(waiter)
     this.#plan()
   }
@@ -135,7 +157,7 @@ export class Journal {
    * @throws MqttError when it could not be written
    */
   written (): Promise<void> {
-    return new Promise((resolve, reject) => { this.wait({ stored: resolve, refused: reject }) })
+    return new Promise((resolve, reject) => { this.wait(waiterOf(resolve, reject)) })
   }
 
   /** Resolves when publishers may go on; undefined when they may at once. */
@@ -150,22 +172,62 @@ export class Journal {
     try {
       await this.written()
     } finally {
+      this.#isClosed = true
+      this.#stopWaiting?.()
+      this.#cancel?.()
       await this.store.close()
     }
   }
 
   #pendingOf (message: Message): PendingMessage {
     const { pending: known } = message
-    if (known instanceof PendingMessage && known.batch === this.#batch) return known
-    const pending = new PendingMessage(message, this.#batch)
+    if (known instanceof PendingMessage && known.owner === this && known.state !== PendingState.sealed) return known
+    const pending = new PendingMessage(message, this)
     message.pending = pending
-    this.#batch.messages.push(pending)
-    this.#batch.bytes += message.size
     return pending
   }
 
+  /** Whether it is worth waiting for acknowledgements: nobody has the message that could not send one. */
+  #canAwait ({ state }: PendingMessage, { qos, packetIdentifier }: JournalDelivery): boolean {
+    return state <= PendingState.awaited && qos === QoS.atLeastOnce && packetIdentifier !== 0 && (this.store.patienceMs ?? 0) > 0
+  }
+
+  /** It has to be written, and what came before it not later. */
+  #gather (pending: PendingMessage): void {
+    if (pending.state === PendingState.awaited) this.#gatherAwaited()
+    else this.#add(pending)
+    this.#plan()
+  }
+
+  #gatherAwaited (): void {
+    for (const pending of this.#awaited.take()) this.#add(pending)
+  }
+
+  #add (pending: PendingMessage): void {
+    if (pending.state === PendingState.gathered) return
+    pending.state = PendingState.gathered
+    this.#batch.messages.push(pending)
+    this.#batch.bytes += pending.message.size
+  }
+
+  /** What has come by the end of a period is read before the next one begins. */
+  #planPeriod (): () => void {
+    let immediate: NodeJS.Immediate | undefined
+    const cancel = this.#services.clock.after(this.store.patienceMs ?? 0, () => { immediate = setImmediate(this.#nextPeriod) })
+    return () => {
+      cancel()
+      clearImmediate(immediate)
+    }
+  }
+
+  readonly #nextPeriod = (): void => {
+    for (const pending of this.#awaited.age()) this.#add(pending)
+    if (this.#batch.messages.length > 0) this.#plan()
+    this.#stopWaiting = this.#awaited.isEmpty ? undefined : this.#planPeriod()
+  }
+
   #plan (): void {
-    if (this.#cancel === undefined && !this.#isCommitting) this.#planIn(this.store.commitDelayMs)
+    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed) this.#planIn(this.store.commitDelayMs)
   }
 
   #planIn (delayMs: number): void {
@@ -185,6 +247,7 @@ export class Journal {
     this.#isCommitting = true
     batch.seal(this.#services.clock.now())
     const error = await this.#write(batch)
+    if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
@@ -209,11 +272,23 @@ export class Journal {
     }
   }
 
+  /** A store that is full would stay so while somebody publishes, if what makes room had to wait for what needs it. */
+  async #relieve (batch: JournalBatch): Promise<void> {
+    const { relief } = batch
+    if (relief.removed.length === 0) return
+    try {
+      await this.store.commit(relief)
+      batch.relieved()
+    } catch {
+      // it is part of the next attempt, and the failure that there was is reported
+    }
+  }
+
   #giveUp (batch: JournalBatch, error: MqttError): void {
     this.#services.metrics.storeFailures++
     this.#batch.inherit(batch)
-    batch.refused(error, this.#failed)
-    if (this.#cancel === undefined) this.#planIn(retryMs)
+    this.#planIn(retryMs) // before anybody can ask for it sooner
+    this.#batch.waitBefore(batch.refused(error, this.#failed))
   }
 
   /** Once for each time that it begins or ends: a disk that is full stays so for many commits. */

@@ -6,8 +6,8 @@ import type { DeliveryRecord, Enqueued } from '../contract/store.ts'
 /** Somebody who has to wait until something is durable. */
 export interface Waiter {
   stored (): void
-  /** Nothing of the commit was written. */
-  refused (error: MqttError): void
+  /** Nothing of the commit was written. Returns true to wait for the next one, in its old place among those who do. */
+  refused (error: MqttError): boolean
 }
 
 /** How far a delivery has come on its way into the store, and out again. */
@@ -21,10 +21,23 @@ export interface JournalDelivery extends DeliveryRecord {
   pending: PendingMessage | undefined
   /** It stands in the list of those that were sent. */
   isNoted: boolean
+  /** What takes its place elsewhere is part of the same commit, so that it must not be removed without that. */
+  readonly isMoved: boolean
   stored (): void
   /** It could not be written. */
   refused (): void
 }
+
+/**
+ * How far a message has come: `awaited` while its subscribers may acknowledge it before it is written, `gathered` when it is part of
+ * the next commit, `sealed` when nothing is added to it any more.
+ */
+export const PendingState = { fresh: 0, awaited: 1, gathered: 2, sealed: 3 } as const
+export type PendingState = (typeof PendingState)[keyof typeof PendingState]
+
+/** The deliveries of a message that has none, and the place of one that is not awaited; nothing is ever added to them. */
+const nobody: JournalDelivery[] = []
+const nowhere: (PendingMessage | undefined)[] = []
 
 /**
  * A message on its way into the store, because Sessions have to get it or because it is retained. When all its subscribers have it
@@ -32,20 +45,24 @@ export interface JournalDelivery extends DeliveryRecord {
  */
 export class PendingMessage implements Enqueued {
   readonly message: Message
-  deliveries: JournalDelivery[] = []
+  deliveries: JournalDelivery[] = nobody
   /** What its publisher will be told. */
   reasonCode: ReasonCode = ReasonCode.success
   /** No acknowledgement makes writing it needless. */
   isRetained = false
-  /** The batch that it is part of. */
-  readonly batch: object
+  state: PendingState = PendingState.fresh
+  /** Where it stands among those that are awaited. */
+  place: (PendingMessage | undefined)[] = nowhere
+  slot = 0
+  /** Whose it is: a message may come to another journal, too. */
+  readonly owner: object
   #waiter: Waiter | undefined = undefined
   /** Deliveries that nobody has acknowledged yet. */
   #open = 0
 
-  constructor (message: Message, batch: object) {
+  constructor (message: Message, owner: object) {
     this.message = message
-    this.batch = batch
+    this.owner = owner
   }
 
   get isSettled (): boolean { return this.#open === 0 && !this.isRetained }
@@ -54,7 +71,8 @@ export class PendingMessage implements Enqueued {
   tell (waiter: Waiter): void { this.#waiter = waiter }
 
   add (delivery: JournalDelivery): void {
-    this.deliveries.push(delivery)
+    if (this.deliveries === nobody) this.deliveries = [delivery] // room for one: there is seldom more
+    else this.deliveries.push(delivery)
     delivery.pending = this
     this.#open++
   }
@@ -63,13 +81,22 @@ export class PendingMessage implements Enqueued {
   complete (delivery: JournalDelivery): void {
     delivery.pending = undefined
     this.#open--
-    if (this.isSettled) this.stored()
+    if (!this.isSettled) return
+    if (this.state === PendingState.awaited) this.#leave()
+    this.stored()
+  }
+
+  /** It need not be awaited any longer: nothing keeps it from being collected. */
+  #leave (): void {
+    this.place[this.slot] = undefined
+    this.seal()
   }
 
   /** Leaves out deliveries that were done with before they were written. */
   seal (): void {
     this.message.pending = undefined
-    this.deliveries = this.deliveries.filter(({ state }) => state === DeliveryState.gathered)
+    this.state = PendingState.sealed
+    this.deliveries = this.#open === 0 ? nobody : this.deliveries.filter(({ state }) => state === DeliveryState.gathered)
     for (const delivery of this.deliveries) delivery.state = DeliveryState.writing
   }
 
@@ -78,7 +105,7 @@ export class PendingMessage implements Enqueued {
    * @throws MqttError when it could not be written
    */
   written (): Promise<void> {
-    return this.isSettled ? Promise.resolve() : new Promise((resolve, reject) => { this.tell({ stored: resolve, refused: reject }) })
+    return this.isSettled ? Promise.resolve() : new Promise((resolve, reject) => { this.tell(waiterOf(resolve, reject)) })
   }
 
   stored (): void {
@@ -91,5 +118,16 @@ export class PendingMessage implements Enqueued {
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.refused(error)
+  }
+}
+
+/** Somebody who waits with a promise. */
+export function waiterOf (stored: () => void, reject: (error: MqttError) => void): Waiter {
+  return {
+    stored,
+    refused: error => {
+      reject(error)
+      return false
+    },
   }
 }

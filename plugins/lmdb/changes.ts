@@ -1,16 +1,16 @@
 import type {
   Changes, DeliveryRecord, Enqueued, Message, MessageCodec, ReceivedChange, SessionRecord, SubscriptionChange,
 } from '../../lib/index.ts'
-import type { Write } from './environment.ts'
 import { bytesOf, numberKey, positionKey, receivedKey, subscriptionKey, textKey, type Table, type Tables } from './layout.ts'
 import { decodeCount, decodeDeliveryHeader, encodeCount, encodeDelivery, encodeInFlight, encodeJson, inline } from './records.ts'
 import type { State } from './state.ts'
+import { WriteBatch } from './write-batch.ts'
 
 const nothing = Buffer.of(0)
 
 /** Turns the broker's changes into entries to put and to remove. Everything is encoded here, so what cannot be is found before anything is written. */
 export class ChangeEncoder {
-  readonly writes: Write[] = []
+  readonly batch: WriteBatch = new WriteBatch()
   readonly #tables: Tables
   readonly #codec: MessageCodec
   readonly #state: State
@@ -34,14 +34,10 @@ export class ChangeEncoder {
     for (const [body, count] of this.#released) this.#release(body, count)
   }
 
-  #put (table: Table, key: Buffer, value: Buffer | undefined): void {
-    this.writes.push({ table, key, value })
-  }
-
   /** Nothing is written that stands there already. */
   #putIfChanged (table: Table, key: Buffer, record: unknown): void {
     const value = encodeJson(record)
-    if (table.getBinary(key)?.equals(value) !== true) this.#put(table, key, value)
+    if (table.getBinary(key)?.equals(value) !== true) this.batch.write(table, key, value)
   }
 
   #session (session: number, record: SessionRecord | undefined): void {
@@ -51,28 +47,29 @@ export class ChangeEncoder {
       this.#putIfChanged(sessions, numberKey(session), record)
       return
     }
-    this.#put(sessions, numberKey(session), undefined)
+    this.batch.write(sessions, numberKey(session), undefined)
     this.#clear(subscriptions, session)
     this.#clear(received, session)
   }
 
   #clear (table: Table, session: number): void {
-    for (const key of table.getKeys({ start: numberKey(session), end: numberKey(session + 1) })) this.#put(table, bytesOf(key), undefined)
+    for (const key of table.getKeys({ start: numberKey(session), end: numberKey(session + 1) })) this.batch.write(table, bytesOf(key), undefined)
   }
 
   #subscription ({ session, topicFilter, subscription }: SubscriptionChange, { sessions }: Changes): void {
     if (isRemoved(session, sessions)) return
     const key = subscriptionKey(session, topicFilter)
-    if (subscription === undefined) this.#put(this.#tables.subscriptions, key, undefined)
+    if (subscription === undefined) this.batch.write(this.#tables.subscriptions, key, undefined)
     else this.#putIfChanged(this.#tables.subscriptions, key, subscription)
   }
 
   /** A message for one Session stands in its queue; one for several stands by itself, once. */
   #enqueue ({ message, deliveries }: Enqueued): void {
     if (deliveries.length === 0) return
+    this.batch.isGrowing = true
     const body = deliveries.length === 1 ? inline : this.#share(message, deliveries.length)
     for (const delivery of deliveries) {
-      this.#put(this.#tables.deliveries, positionKey(delivery.session, delivery.position), encodeDelivery(delivery, body, this.#codec))
+      this.#writeDelivery(this.#tables.deliveries, delivery, encodeDelivery(delivery, body, this.#codec))
       if (delivery.packetIdentifier !== 0) this.#inFlight(delivery)
       delivery.reference = body
     }
@@ -80,27 +77,30 @@ export class ChangeEncoder {
 
   #share (message: Message, count: number): number {
     const body = this.#state.newBody()
-    this.#put(this.#tables.bodies, numberKey(body), this.#codec.encode(message))
-    this.#put(this.#tables.shares, numberKey(body), encodeCount(count))
+    this.batch.write(this.#tables.bodies, numberKey(body), this.#codec.encode(message))
+    this.batch.write(this.#tables.shares, numberKey(body), encodeCount(count))
     return body
   }
 
   #inFlight (delivery: DeliveryRecord): void {
-    this.#put(this.#tables.inFlight, positionKey(delivery.session, delivery.position), encodeInFlight(delivery))
+    this.#writeDelivery(this.#tables.inFlight, delivery, encodeInFlight(delivery))
   }
 
   #remove (delivery: DeliveryRecord): void {
     const { deliveries, inFlight } = this.#tables
-    const key = positionKey(delivery.session, delivery.position)
-    const reference = delivery.reference === 0 ? this.#referenceOf(key) : delivery.reference
+    const reference = delivery.reference === 0 ? this.#referenceOf(delivery) : delivery.reference
     if (reference === 0) return
-    this.#put(deliveries, key, undefined)
-    this.#put(inFlight, key, undefined)
+    this.#writeDelivery(deliveries, delivery, undefined)
+    this.#writeDelivery(inFlight, delivery, undefined)
     if (reference !== inline) this.#released.set(reference, 1 + (this.#released.get(reference) ?? 0))
   }
 
-  #referenceOf (key: Buffer): number {
-    const stored = this.#tables.deliveries.getBinary(key)
+  #writeDelivery (table: Table, { session, position }: DeliveryRecord, value: Buffer | undefined): void {
+    this.batch.writeDelivery(table, positionKey(session, position), value, session, position)
+  }
+
+  #referenceOf ({ session, position }: DeliveryRecord): number {
+    const stored = this.#tables.deliveries.getBinary(positionKey(session, position))
     return stored === undefined ? 0 : decodeDeliveryHeader(stored).reference
   }
 
@@ -110,16 +110,17 @@ export class ChangeEncoder {
     const stored = shares.getBinary(key)
     if (stored === undefined) return
     const left = decodeCount(stored) - count
-    this.#put(shares, key, left > 0 ? encodeCount(left) : undefined)
-    if (left <= 0) this.#put(bodies, key, undefined)
+    this.batch.write(shares, key, left > 0 ? encodeCount(left) : undefined)
+    if (left <= 0) this.batch.write(bodies, key, undefined)
   }
 
   #receive ({ session, packetIdentifier, isInUse }: ReceivedChange, { sessions }: Changes): void {
-    if (!isRemoved(session, sessions)) this.#put(this.#tables.received, receivedKey(session, packetIdentifier), isInUse ? nothing : undefined)
+    if (!isRemoved(session, sessions)) this.batch.write(this.#tables.received, receivedKey(session, packetIdentifier), isInUse ? nothing : undefined)
   }
 
   #retain (topicName: string, message: Message | undefined): void {
-    this.#put(this.#tables.retained, textKey(topicName), message === undefined ? undefined : this.#codec.encode(message))
+    if (message !== undefined) this.batch.isGrowing = true
+    this.batch.write(this.#tables.retained, textKey(topicName), message === undefined ? undefined : this.#codec.encode(message))
   }
 }
 

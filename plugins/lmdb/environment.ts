@@ -1,10 +1,12 @@
 import { open, type RootDatabase, type RootDatabaseOptionsWithPath, type Transaction } from 'lmdb'
-import { storeFailed, type MqttError } from '../../lib/index.ts'
-import { isInterrupted, removeCheckpoint, restore } from './checkpoint.ts'
-import { Checkpoints } from './checkpoints.ts'
-import { causeOf, damagedStore, describe, isNoRoom } from './errors.ts'
-import { checkFiles, isNew, probeRoom } from './files.ts'
+import { storeFailed } from '../../lib/index.ts'
+import { isInterrupted, removeCheckpoint, restore } from './disk/checkpoint.ts'
+import { Checkpoints } from './disk/checkpoints.ts'
+import { damagedStore, describe } from './errors.ts'
+import { checkAccess, checkHeader, isNew } from './disk/directory.ts'
 import { tableNames, type Table, type Tables } from './layout.ts'
+import { Room, type Usage } from './disk/room.ts'
+import type { Write, WriteBatch } from './write-batch.ts'
 
 /** How the files are opened. */
 export interface EnvironmentOptions {
@@ -14,13 +16,6 @@ export interface EnvironmentOptions {
   readonly isSynced: boolean
 }
 
-/** An entry to put, or, without a value, to remove. */
-export interface Write {
-  readonly table: Table
-  readonly key: Buffer
-  readonly value: Buffer | undefined
-}
-
 const format = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /** LMDB's files while they are open. What has failed is opened anew, since LMDB does not go on after every error. */
@@ -28,6 +23,7 @@ export class Environment {
   readonly #options: EnvironmentOptions
   #root: RootDatabase<Buffer, Buffer> | undefined = undefined
   #tables: Tables | undefined = undefined
+  #room: Room | undefined = undefined
   /** Where commits do not wait for the disk. */
   #checkpoints: Checkpoints | undefined = undefined
 
@@ -36,63 +32,87 @@ export class Environment {
   /** @throws Error of the operating system or of LMDB, or MqttError */
   static async open (options: EnvironmentOptions): Promise<Environment> {
     const { path, readOnly, isSynced } = options
-    checkFiles(path, readOnly)
+    checkAccess(path, readOnly)
     if (readOnly) expectWhole(path)
-    else if (isNew(path)) await Environment.#make(path)
-    else restore(path)
-    if (isSynced && !readOnly) removeCheckpoint(path)
+    else await Environment.#prepare(path, isSynced)
+    if (!isNew(path)) checkHeader(path)
     const environment = new Environment(options)
-    await environment.#open()
-    return environment
+    try {
+      await environment.#open()
+      return environment
+    } catch (error) {
+      await environment.close()
+      throw error
+    }
   }
 
+  static async #prepare (path: string, isSynced: boolean): Promise<void> {
+    if (!isNew(path)) restore(path)
+    if (isNew(path) || isSynced) removeCheckpoint(path)
+    if (isNew(path) && !isSynced) await Environment.#make(path)
+  }
+
+  /** Nothing is there to come back to yet, so at first every commit waits for the disk. */
   static async #make (path: string): Promise<void> {
-    const environment = new Environment({ path, readOnly: false, isSynced: true })
-    await environment.#open()
+    const environment = await Environment.open({ path, readOnly: false, isSynced: true })
     await environment.close()
   }
 
-  /** After a failure the files could not be opened again; see {@link recover}. */
-  get isBroken (): boolean { return this.#tables === undefined }
+  /** After a failure nothing can be committed, until {@link recover} was called. */
+  get isBroken (): boolean {
+    const { isSynced, readOnly } = this.#options
+    return this.#tables === undefined || (this.#checkpoints === undefined && !isSynced && !readOnly)
+  }
 
-  /** @throws MqttError when it is broken */
+  /** @throws MqttError when nothing can be read either */
   get tables (): Tables {
     return this.#tables ?? this.#refuse()
   }
 
   /**
-   * All of `writes`, or nothing of them: they are one transaction, that another thread carries out.
+   * All of the batch, or nothing of it: it is one transaction, that another thread carries out.
    * @throws MqttError (as a rejection)
    */
-  async commit (writes: readonly Write[]): Promise<void> {
+  async commit (batch: WriteBatch): Promise<void> {
+    const root = await this.#ready(batch)
     try {
-      await this.#checkpoints?.begin()
-      await (this.#root ?? this.#refuse()).batch(() => { queue(writes) })
+      await root.batch(() => { queue(batch.writes) })
     } catch (error) {
-      const reason = await this.#reasonFor(error, writes)
+      const reason = describe(await commitErrorOf(error), this.#options.path)
       await this.#reopen()
       throw reason
     }
-    this.#checkpoints?.end(bytesOf(writes))
+    this.#checkpoints?.end(batch.bytes)
+  }
+
+  async #ready (batch: WriteBatch): Promise<RootDatabase<Buffer, Buffer>> {
+    try {
+      await this.#room?.reserve(batch)
+      await this.#checkpoints?.begin()
+    } catch (error) {
+      throw describe(error, this.#options.path)
+    }
+    return this.#root ?? this.#refuse()
   }
 
   /** @throws Error of the operating system when what was committed last could not be brought to the disk */
   async close (): Promise<void> {
-    const [root, checkpoints] = [this.#root, this.#checkpoints]
-    this.#root = this.#tables = this.#checkpoints = undefined
+    const checkpoints = this.#checkpoints
+    this.#checkpoints = undefined
     try {
       await checkpoints?.close()
     } finally {
-      await root?.close()
+      await this.#closeFiles()
     }
   }
 
   /**
-   * Opens the files anew. What was to be committed meanwhile cannot be any more, so that is refused in every case.
+   * Makes commits possible again. What was to be committed meanwhile cannot be any more, so that is refused in every case.
    * @throws MqttError
    */
   async recover (): Promise<never> {
     try {
+      if (this.#tables === undefined) this.#expectFiles()
       await this.#open()
     } catch (error) {
       throw describe(error, this.#options.path)
@@ -104,31 +124,41 @@ export class Environment {
     throw storeFailed(`the store in ${this.#options.path} is not open`)
   }
 
+  /** In between nothing can be read, for as long as it takes to close and open a file. */
   async #reopen (): Promise<void> {
+    const checkpoints = this.#checkpoints
+    this.#checkpoints = undefined
     try {
-      await this.close()
-    } catch {
-      // the next checkpoint makes up for it
-    }
-    try {
+      await checkpoints?.stop()
+      await this.#closeFiles()
+      this.#expectFiles()
       await this.#open()
     } catch {
       // the next commit tries again
     }
   }
 
+  /** LMDB would begin with an empty store where the disk of the old one has gone. */
+  #expectFiles (): void {
+    const { path } = this.#options
+    if (isNew(path)) throw storeFailed(`the files of the store in ${path} are gone; bring the disk back that they are on`)
+  }
+
   async #open (): Promise<void> {
     const { path, isSynced, readOnly } = this.#options
-    const root = openRoot(this.#options)
-    try {
-      const tables = this.#openTables(root)
-      if (!isSynced && !readOnly) this.#checkpoints = await Checkpoints.start(path, () => snapshotOf(root))
-      this.#tables = tables
-      this.#root = root
-    } catch (error) {
-      await root.close()
-      throw error
-    }
+    const root = this.#root ?? openRoot(this.#options)
+    this.#root = root
+    this.#tables ??= this.#openTables(root)
+    if (readOnly) return
+    this.#room ??= await Room.open(path, usageOf(root, this.#tables), () => this.#checkpoints?.settle())
+    if (!isSynced) this.#checkpoints = await Checkpoints.start(path, () => snapshotOf(root))
+  }
+
+  async #closeFiles (): Promise<void> {
+    const [root, room] = [this.#root, this.#room]
+    this.#root = this.#tables = this.#room = undefined
+    await room?.close()
+    await root?.close()
   }
 
   #openTables (root: RootDatabase<Buffer, Buffer>): Tables {
@@ -143,12 +173,6 @@ export class Environment {
     if (table === undefined) throw damagedStore(this.#options.path, `it has no table "${name}"`)
     return table
   }
-
-  async #reasonFor (error: unknown, writes: readonly Write[]): Promise<MqttError> {
-    const cause = await commitErrorOf(error)
-    const { path } = this.#options
-    return describe(causeOf(cause) === 'EIO' ? roomErrorOf(path, writes) ?? cause : cause, path)
-  }
 }
 
 function openRoot ({ path, readOnly, isSynced }: EnvironmentOptions): RootDatabase<Buffer, Buffer> {
@@ -161,8 +185,37 @@ function queue (writes: readonly Write[]): void {
   for (const { table, key, value } of writes) void (value === undefined ? table.remove(key) : table.put(key, value))
 }
 
-function bytesOf (writes: readonly Write[]): number {
-  return writes.reduce((sum, { value }) => sum + (value?.length ?? 0), 0)
+/** What LMDB tells of a table; of the root also what it tells of all. */
+interface Statistics {
+  readonly pageSize: number
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
+interface RootStatistics extends Statistics {
+  readonly lastPageNumber: number
+  /** The table of free pages. */
+  readonly free: Statistics
+}
+
+function usageOf (root: RootDatabase<Buffer, Buffer>, tables: Tables): Usage {
+  const statistics = (): RootStatistics => root.getStats() as RootStatistics
+  const usedBytes = (): number => {
+    const { lastPageNumber, pageSize } = statistics()
+    return (lastPageNumber + 1) * pageSize
+  }
+  return {
+    usedBytes,
+    reusableBytes () {
+      const all = [statistics(), statistics().free, ...tableNames.map(name => tables[name].getStats() as Statistics)]
+      return usedBytes() - all.reduce((sum, table) => sum + bytesIn(table), 0)
+    },
+  }
+}
+
+function bytesIn ({ pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages }: Statistics): number {
+  return pageSize * (treeBranchPageCount + treeLeafPageCount + overflowPages)
 }
 
 function snapshotOf (root: RootDatabase<Buffer, Buffer>): Transaction {
@@ -186,15 +239,5 @@ async function commitErrorOf (error: unknown): Promise<unknown> {
     return await error.commitError
   } catch (cause) {
     return cause
-  }
-}
-
-/** LMDB calls it an input/output error when a part of what it wrote had no room. */
-function roomErrorOf (path: string, writes: readonly Write[]): unknown {
-  try {
-    probeRoom(path, 1024 * 1024 + 2 * bytesOf(writes))
-    return undefined
-  } catch (error) {
-    return isNoRoom(error) ? error : undefined
   }
 }

@@ -23,16 +23,12 @@ const damaged: ReadonlySet<string> = new Set(['MDB_INVALID', 'MDB_VERSION_MISMAT
 const notPermitted: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EROFS'])
 const noDirectory: ReadonlySet<string> = new Set(['ENOTDIR', 'EEXIST'])
 
-/** Whether the disk, a quota or a limit of the process leaves no room. */
-export function isNoRoom (error: unknown): boolean {
-  return noRoom.has(causeOf(error))
-}
-
 /** Tells people what became of the store in `path`, and what they can do. */
 export function describe (error: unknown, path: string): MqttError {
   if (error instanceof MqttError) return error
   const name = causeOf(error)
-  const reason = name === '' ? String(error) : `${name}: ${error instanceof Error ? error.message : ''}`
+  const text = error instanceof Error ? error.message : String(error)
+  const reason = text.startsWith(name) ? text : `${name}: ${text}`
   if (noRoom.has(name)) return storeFull(`no room for the store in ${path} (${reason}); free some space or raise the quota, it goes on by itself`, { cause: error })
   if (damaged.has(name)) return damagedStore(path, reason, error)
   if (notPermitted.has(name)) return notAllowed(path, reason, error)

@@ -2,13 +2,14 @@ import { resolve } from 'node:path'
 import { ErrorCode, MessageCodec, MqttError, ReasonCode, storeFailed, storeInUse } from '../../lib/index.ts'
 import type { Changes, ClaimedSession, DeliveryRecord, Message, Store, StoredSession, StoreState } from '../../lib/index.ts'
 import { ChangeEncoder } from './changes.ts'
-import { currentBoot } from './checkpoint.ts'
+import { currentBoot } from './disk/checkpoint.ts'
 import { Environment } from './environment.ts'
 import { describe } from './errors.ts'
-import { prepareDirectory } from './files.ts'
-import { DirectoryLock } from './lock.ts'
+import { prepareDirectory } from './disk/directory.ts'
+import { DirectoryLock } from './disk/lock.ts'
 import { Reader } from './reads.ts'
-import { formatWrite, State } from './state.ts'
+import { State, writeFormat } from './state.ts'
+import { WriteBatch } from './write-batch.ts'
 
 /** Where and how {@link lmdbPersistence} keeps what has to outlive the process. */
 export interface LmdbOptions {
@@ -51,6 +52,8 @@ interface Opened {
 
 class LmdbStore implements Store {
   readonly name = 'lmdb'
+  /** A commit costs as much as hundreds of messages that are not written. */
+  readonly patienceMs = 1
   readonly commitDelayMs: number
   readonly #path: string
   readonly #readOnly: boolean
@@ -148,7 +151,11 @@ class LmdbStore implements Store {
   async #load (environment: Environment): Promise<State> {
     try {
       const state = new State(environment.tables, this.#path)
-      if (state.isNew && !this.#readOnly) await environment.commit([formatWrite(environment.tables)])
+      if (state.isNew && !this.#readOnly) {
+        const batch = new WriteBatch()
+        writeFormat(batch, environment.tables)
+        await environment.commit(batch)
+      }
       return state
     } catch (error) {
       await environment.close()
@@ -162,9 +169,11 @@ class LmdbStore implements Store {
     const { tables } = environment
     const encoder = new ChangeEncoder(tables, this.#codec, state)
     encoder.encode(changes)
-    const record = state.next(changes, encoder.writes.length > 0)
+    const { batch } = encoder
+    const record = state.next(changes, batch.writes.length > 0)
     if (record === undefined) return
-    await environment.commit([...encoder.writes, state.writeOf(tables, record)])
+    state.write(batch, tables, record)
+    await environment.commit(batch)
     state.stored(record)
   }
 }

@@ -1,7 +1,7 @@
 import { storeTooNew, version, type Changes, type StoreState } from '../../lib/index.ts'
-import type { Write } from './environment.ts'
 import { schema, type Tables } from './layout.ts'
 import { decodeJson, encodeJson, type FormatRecord, type StateRecord } from './records.ts'
+import type { WriteBatch } from './write-batch.ts'
 
 const formatKey = Buffer.from('format')
 const stateKey = Buffer.from('state')
@@ -42,8 +42,8 @@ export class State {
     return isDue ? { aliveAt, nextSession: this.#nextSession, nextBody: this.#nextBody } : undefined
   }
 
-  writeOf ({ meta }: Tables, record: StateRecord): Write {
-    return { table: meta, key: stateKey, value: encodeJson(record) }
+  write (batch: WriteBatch, { meta }: Tables, record: StateRecord): void {
+    batch.write(meta, stateKey, encodeJson(record))
   }
 
   /** It was committed. */
@@ -51,13 +51,13 @@ export class State {
 }
 
 /** What a new store is told first. */
-export function formatWrite ({ meta }: Tables): Write {
+export function writeFormat (batch: WriteBatch, { meta }: Tables): void {
   const record: FormatRecord = { schema, createdBy: version }
-  return { table: meta, key: formatKey, value: encodeJson(record) }
+  batch.write(meta, formatKey, encodeJson(record))
 }
 
 function expectKnown (format: FormatRecord, path: string): void {
   if (format.schema <= schema) return
-  throw storeTooNew(`the store in ${path} has the layout ${format.schema}, and Myelin ${version} knows none above ${schema}; ` +
-    'use the version that wrote it, or a newer one')
+  throw storeTooNew(`the store in ${path} was made by Myelin ${format.createdBy} and has the layout ${format.schema}, ` +
+    `but this is Myelin ${version}, which knows none above ${schema}; use that version, or a newer one`)
 }

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { memoryStore, type BrokerOptions, type Store } from '../../lib/index.ts'
-import { FakeClock } from './fake-clock.ts'
+import { FakeClock, settled } from './fake-clock.ts'
 import { FaultyStore } from './faulty-store.ts'
 import { recorder } from './observe.ts'
 import { startBroker, type TestBroker } from './harness.ts'
@@ -38,6 +38,7 @@ export class World {
   /** There is room on the disk again, which the broker finds out with its next attempt. */
   async freeDisk (): Promise<void> {
     this.store.isFailing = false
+    await settled() // an attempt that has begun comes to its end
     for (const payload of this.store.refused) this.refused.add(Number(payload))
     await this.test.clock.advance(1_000)
   }

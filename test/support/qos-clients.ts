@@ -91,6 +91,16 @@ export class Subscriber {
     this.#client = client
   }
 
+  /** Comes with another connection before the one that it has is gone. */
+  async takeOver (receiveMaximum: number): Promise<void> {
+    const before = this.#client
+    this.#client = undefined
+    this.#unacknowledged.clear()
+    this.#unhandled = []
+    await this.connect(receiveMaximum)
+    await before?.vanish()
+  }
+
   async subscribe (): Promise<void> {
     for (const filter of ['a', 'b']) await this.#client?.subscribe(filter, { qos: 2 })
   }

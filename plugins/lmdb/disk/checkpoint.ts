@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { dataFile, pageSizeOf } from './files.ts'
-import { decodeJson, encodeJson } from './records.ts'
+import { dataFile, pageSizeOf } from './directory.ts'
+import { decodeJson, encodeJson } from '../records.ts'
 
 /**
  * What a store comes back to when the machine stopped while commits did not wait for the disk.
@@ -22,6 +22,7 @@ export interface Checkpoint {
 
 /** What a place takes: more than two pages of 64 KiB. */
 const placeBytes = 256 * 1024
+export const checkpointFileBytes: number = 2 * placeBytes
 
 export function checkpointFile (path: string): string {
   return join(path, 'checkpoint')
@@ -35,12 +36,13 @@ export function currentBoot (): string | undefined {
 
 /** The pages that name the newest snapshot. They are good as long as nothing is being written. */
 export function readFirstPages (path: string): Buffer {
-  const length = 2 * pageSizeOf(path)
-  return using(dataFile(path), 'r', file => {
-    const pages = Buffer.alloc(length)
-    readSync(file, pages, 0, length, 0)
-    return pages
-  })
+  return using(dataFile(path), 'r', file => readStart(file, 2 * pageSizeOf(path)))
+}
+
+function readStart (file: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  readSync(file, bytes, 0, length, 0)
+  return bytes
 }
 
 /** The newest checkpoint of a store; undefined when it has none. */
@@ -69,7 +71,7 @@ function digestOf (content: Buffer): string {
 /** Whether the machine was started anew since the newest snapshot was written, and that is not the one of the checkpoint. */
 export function isInterrupted (path: string): boolean {
   const checkpoint = readCheckpoint(path)
-  return checkpoint !== undefined && checkpoint.boot !== currentBoot() && !pagesOf(checkpoint).equals(readFirstPages(path))
+  return checkpoint !== undefined && using(dataFile(path), 'r', file => differs(file, checkpoint))
 }
 
 /** Brings the store back to its checkpoint if that is necessary, and makes sure that it is on the disk. */
@@ -78,9 +80,14 @@ export function restore (path: string): void {
   if (checkpoint === undefined) return
   const pages = pagesOf(checkpoint)
   using(dataFile(path), 'r+', file => {
-    if (isInterrupted(path)) writeSync(file, pages, 0, pages.length, 0)
+    if (differs(file, checkpoint)) writeSync(file, pages, 0, pages.length, 0)
     fdatasyncSync(file)
   })
+}
+
+function differs (file: number, checkpoint: Checkpoint): boolean {
+  const pages = pagesOf(checkpoint)
+  return checkpoint.boot !== currentBoot() && !pages.equals(readStart(file, pages.length))
 }
 
 /** From here on every commit waits for the disk. */

@@ -1,7 +1,7 @@
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { storeFailed } from '../../lib/index.ts'
-import { causeOf, damagedStore } from './errors.ts'
+import { storeFailed } from '../../../lib/index.ts'
+import { causeOf, damagedStore } from '../errors.ts'
 
 /** LMDB's file with everything that is stored. */
 export function dataFile (path: string): string {
@@ -30,14 +30,13 @@ export function prepareDirectory (path: string, readOnly: boolean): void {
 
 /**
  * Makes sure that LMDB can open its files: it may crash when it cannot, so whatever may be wrong is found out before.
- * @throws Error of the operating system, or MqttError
+ * @throws Error of the operating system
  */
-export function checkFiles (path: string, readOnly: boolean): void {
+export function checkAccess (path: string, readOnly: boolean): void {
   const lockFile = join(path, 'lock.mdb')
   if (existsSync(dataFile(path))) accessSync(dataFile(path), readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
   expectWritable(existsSync(lockFile) ? lockFile : path, readOnly)
-  if (isNew(path)) probeRoom(path, firstBytes)
-  else checkHeader(path)
+  if (isNew(path)) probeRoom(path)
 }
 
 // Readers note themselves in lock.mdb too, but where nobody can write.
@@ -59,7 +58,8 @@ function expectStore (path: string): void {
   throw storeFailed(`there is no store in ${path}; name the directory that a broker keeps its data in`)
 }
 
-function checkHeader (path: string): void {
+/** @throws MqttError for what is not LMDB's */
+export function checkHeader (path: string): void {
   if (magicOffsetOf(readHeader(path)) === undefined) throw damagedStore(path, `${dataFile(path)} is no file of LMDB`)
 }
 
@@ -83,18 +83,12 @@ function readHeader (path: string): Buffer {
   }
 }
 
-/**
- * Tries whether so many bytes can be written behind those of the data file.
- * @throws Error of the operating system when they cannot
- */
-export function probeRoom (path: string, bytes: number): void {
+/** Finds out before LMDB does that a new store has no room. */
+function probeRoom (path: string): void {
   const name = join(path, 'probe')
-  const used = existsSync(dataFile(path)) ? statSync(dataFile(path)).size : 0
-  const file = openSync(name, 'w')
   try {
-    for (let written = 0; written < bytes;) written += writeSync(file, Buffer.alloc(bytes - written), 0, bytes - written, used + written)
+    writeFileSync(name, Buffer.alloc(firstBytes))
   } finally {
-    closeSync(file)
-    rmSync(name)
+    rmSync(name, { force: true })
   }
 }

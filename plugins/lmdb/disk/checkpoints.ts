@@ -1,7 +1,8 @@
-import { open, type FileHandle } from 'node:fs/promises'
-import { checkpointFile, currentBoot, encodeCheckpoint, readCheckpoint, readFirstPages } from './checkpoint.ts'
-import { describe } from './errors.ts'
-import { dataFile } from './files.ts'
+import { existsSync, statSync } from 'node:fs'
+import { open, writeFile, type FileHandle } from 'node:fs/promises'
+import { checkpointFile, checkpointFileBytes, currentBoot, encodeCheckpoint, readCheckpoint, readFirstPages } from './checkpoint.ts'
+import { describe } from '../errors.ts'
+import { dataFile } from './directory.ts'
 
 /** Milliseconds after a commit, and bytes of commits, after which they are brought to the disk. */
 const intervalMs = 1_000
@@ -46,9 +47,8 @@ export class Checkpoints {
    * @param hold begins to read the newest snapshot
    */
   static async start (path: string, hold: () => Snapshot): Promise<Checkpoints> {
-    const data = await open(dataFile(path), 'r+')
-    const file = await open(checkpointFile(path), 'r+').catch(() => open(checkpointFile(path), 'w+'))
-    const checkpoints = new Checkpoints(path, hold, data, file)
+    await makeFile(path)
+    const checkpoints = new Checkpoints(path, hold, await open(dataFile(path), 'r+'), await open(checkpointFile(path), 'r+'))
     try {
       await checkpoints.#make()
       return checkpoints
@@ -58,14 +58,26 @@ export class Checkpoints {
     }
   }
 
+  /** Makes one of all that was committed, so that LMDB can use the pages again that are free since. */
+  async settle (): Promise<void> {
+    if (this.#bytes > 0) this.#start()
+    await this.#making
+  }
+
   /**
    * A commit begins.
-   * @throws MqttError when the last checkpoint could not be made; then there has to be another first
+   * @throws Error of the operating system, or MqttError: the last checkpoint could not be made, and before anything else there has to be one
    */
   async begin (): Promise<void> {
     if (this.#bytes > maximumBytes) await this.#making
-    if (this.#failure !== undefined) throw this.#failure
-    this.#isCommitting = true
+    const failure = this.#failure
+    if (failure === undefined) {
+      this.#isCommitting = true
+      return
+    }
+    await this.#make()
+    this.#failure = undefined
+    throw failure
   }
 
   /** It has ended well. */
@@ -78,14 +90,26 @@ export class Checkpoints {
 
   /** Makes the last one. */
   async close (): Promise<void> {
-    clearTimeout(this.#timer)
     try {
-      await this.#making
+      await this.#rest()
       await this.#make()
     } finally {
-      this.#snapshot?.done()
-      await this.#closeFiles()
+      await this.stop()
     }
+  }
+
+  /** Makes no more of them. */
+  async stop (): Promise<void> {
+    await this.#rest()
+    this.#snapshot?.done()
+    await this.#closeFiles()
+  }
+
+  /** Waits for the one that is being made; another does not follow. */
+  async #rest (): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#isCommitting = true
+    await this.#making
   }
 
   readonly #expired = (): void => {
@@ -129,6 +153,12 @@ export class Checkpoints {
     await this.#data.close()
     await this.#file.close()
   }
+}
+
+/** It has its full size from the beginning, so a full disk is no hindrance later. */
+async function makeFile (path: string): Promise<void> {
+  const name = checkpointFile(path)
+  if (!existsSync(name) || statSync(name).size < checkpointFileBytes) await writeFile(name, Buffer.alloc(checkpointFileBytes), { flag: 'a' })
 }
 
 async function writeAll (file: FileHandle, bytes: Buffer, position: number): Promise<void> {

@@ -1,13 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, openSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { storeFailed, storeInUse } from '../../lib/index.ts'
-import { causeOf } from './errors.ts'
+import { storeFailed, storeInUse, type MqttError } from '../../../lib/index.ts'
+import { causeOf } from '../errors.ts'
 
 /** Bytes of a path that a Unix domain socket may have on every system. */
 const maximumPathBytes = 100
-/** Milliseconds in which whoever has the store says which process it is. */
+/** Milliseconds in which whoever has the store says who that is. */
 const answerMs = 1_000
 const socketName = /^in-use\.[0-9a-f]{12}$/
 
@@ -28,7 +29,7 @@ export class DirectoryLock {
     this.#path = path
     this.#server = createServer(socket => {
       socket.on('error', () => { /* it went away */ })
-      socket.end(String(process.pid))
+      socket.end(thisProcess())
     })
     this.#server.on('error', () => { /* no file descriptor is free for somebody who asks */ })
     this.#server.unref()
@@ -94,7 +95,15 @@ export class DirectoryLock {
   }
 }
 
-/** @returns what the process says that listens on a socket: its id, or nothing; 'gone' when none does */
+/** A process as people find it: containers that share a directory may have the same ids. */
+function thisProcess (): string {
+  return `${process.pid} on ${hostname()}`
+}
+
+/**
+ * @returns what the process says that listens on a socket: which it is, or nothing; 'gone' when none does
+ * @throws Error of the operating system when that cannot be told
+ */
 async function ask (path: string): Promise<string | undefined> {
   const socket = connect(path)
   socket.setEncoding('utf8').setTimeout(answerMs, () => { socket.destroy() })
@@ -103,11 +112,12 @@ async function ask (path: string): Promise<string | undefined> {
     for await (const text of socket) answer += String(text)
     return answer === '' ? undefined : answer
   } catch (error) {
+    if (causeOf(error) === 'EACCES') throw error
     return ['ECONNREFUSED', 'ENOENT'].includes(causeOf(error)) ? 'gone' : undefined
   }
 }
 
-function inUse (path: string, pid: string | undefined): Error {
-  const who = pid === String(process.pid) ? 'by this very process' : pid === undefined ? 'by another process' : `by the process ${pid}`
+function inUse (path: string, owner: string | undefined): MqttError {
+  const who = owner === thisProcess() ? 'by this very process' : owner === undefined ? 'by another process' : `by the process ${owner}`
   return storeInUse(`the store in ${path} is in use ${who}; stop that first, or name another directory`)
 }

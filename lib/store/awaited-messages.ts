@@ -1,0 +1,57 @@
+import { PendingState, type PendingMessage } from './pending-message.ts'
+
+/** One whose messages have to be written in their order: a Session. */
+export interface Lane {
+  /** The period in which one of its messages began to be awaited last; 0 before that. */
+  awaitedAt: number
+}
+
+/** Periods that a message is given; the first of them has begun when it comes. */
+const periods = 3
+
+/**
+ * Messages that all their subscribers were sent, and whose acknowledgements may well be on their way: most of them need never be
+ * written. Time is counted in periods, each of which begins after what had come by then was read.
+ */
+export class AwaitedMessages {
+  #period = periods
+  #byAge: (PendingMessage | undefined)[][] = emptyPeriods()
+  #newest = this.#byAge.at(-1) ?? []
+
+  get isEmpty (): boolean { return this.#byAge.every(({ length }) => length === 0) }
+
+  add (pending: PendingMessage, lane: Lane): void {
+    lane.awaitedAt = this.#period
+    if (pending.state === PendingState.awaited) return
+    pending.state = PendingState.awaited
+    pending.place = this.#newest
+    pending.slot = this.#newest.push(pending) - 1
+  }
+
+  /** Whether one of its messages may be among them. */
+  mayHave (lane: Lane): boolean { return this.#period - lane.awaitedAt < periods }
+
+  /** A new period begins. @returns what has been here for too long, and has to be written after all */
+  age (): PendingMessage[] {
+    this.#period++
+    this.#byAge.push(this.#newest = [])
+    return openOf(this.#byAge.shift() ?? [])
+  }
+
+  /** All of them. */
+  take (): PendingMessage[] {
+    const all = this.#byAge.flat()
+    this.#byAge = emptyPeriods()
+    this.#newest = this.#byAge.at(-1) ?? []
+    return openOf(all)
+  }
+}
+
+function emptyPeriods (): PendingMessage[][] {
+  return Array.from({ length: periods }, () => [])
+}
+
+/** Those that nobody has acknowledged: they leave by themselves when somebody does. */
+function openOf (messages: readonly (PendingMessage | undefined)[]): PendingMessage[] {
+  return messages.filter(pending => pending !== undefined)
+}

@@ -1,0 +1,1 @@
+export { testStore, type StoreHarness, type TestRunner } from '../../test/contract/store.ts'
