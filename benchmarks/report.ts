@@ -33,8 +33,10 @@ export function medianOf (results: readonly Result[], scenario: string, broker: 
 }
 
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => [row(head), row(head.map((_, i) => i === 0 ? '---' : '---:')), ...rows.map(row)].join('\n')
-const cell = (value: number | undefined): string => value === undefined ? '–' : shown(value)
+/** A table in Markdown; all columns but the first hold numbers. */
+export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => [row(head), row(head.map((_, i) => i === 0 ? '---' : '---:')), ...rows.map(row)].join('\n')
+/** A number for people, or that there is none. */
+export const cell = (value: number | undefined): string => value === undefined ? '–' : shown(value)
 
 function ratio (value: number | undefined, to: number | undefined): string {
   return value === undefined || to === undefined || to === 0 ? '–' : (value / to).toPrecision(2)
@@ -84,7 +86,7 @@ function allFigures (bench: Bench): string {
 }
 
 /** Whatever a reader must know before believing the figures. */
-function caveats ({ absent, results, isQuick }: Bench): string {
+export function caveats ({ absent, results, isQuick }: Bench): string {
   const lines = absent.map(({ name, absent: how }) => `- ${name} is not installed: \`${how}\``)
   const busiest = Math.max(0, ...results.map(({ figures }) => figures['noise'] ?? 0))
   lines.push(`- Other processes took up to ${busiest.toFixed(2)} cores during a run (${(median(results.flatMap(({ figures }) => figures['noise'] ?? [])) ?? 0).toFixed(2)} in the middle).`)
@@ -97,15 +99,21 @@ function caveats ({ absent, results, isQuick }: Bench): string {
   return `## Beside the figures\n\n${[...new Set(lines)].join('\n')}\n`
 }
 
-/** The report as Markdown. */
-export function markdown (bench: Bench): string {
-  const { machine, isPinned, rounds, brokers, command } = bench
+/** Where, with what, of what and how it was made. */
+export function origin ({ machine, isPinned, rounds, brokers, command }: Bench): string {
   const versions = brokers.map(({ name, version }) => `${name} ${version}`).join(', ')
   return [
-    '# Results\n',
     `${machine.date}, commit ${machine.commit}, Node ${machine.node}; ${versions}.`,
     `${machine.processor}, ${machine.cores} cores${isPinned ? ' (broker on one, load on another)' : ''}, ${machine.memoryGb} GB, ${machine.system}.`,
-    `Medians of ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, brokers in turns, each started afresh: \`${command}\`\n`,
+    `Medians of ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, brokers in turns, each started afresh: \`${command}\``,
+  ].join('\n')
+}
+
+/** The report as Markdown. */
+export function markdown (bench: Bench): string {
+  return [
+    '# Results\n',
+    `${origin(bench)}\n`,
     '![CPU time of the broker for each message](chart.svg)\n',
     costs(bench), variations(bench), allFigures(bench), caveats(bench),
   ].filter(part => part !== '').join('\n')

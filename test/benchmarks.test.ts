@@ -15,7 +15,7 @@ const root = join(import.meta.dirname, '..')
 
 /** The end-to-end benchmarks without their types, in a folder of the test: what `npm run bench` compiles, for any Node. */
 function compile (folder: string): string {
-  for (const part of ['load', 'runner', 'servers', '.']) {
+  for (const part of ['load', 'runner', 'servers', 'durability', '.']) {
     for (const name of readdirSync(join(root, 'benchmarks', part), { recursive: part !== '.', encoding: 'utf8' }).filter(name => name.endsWith('.ts'))) {
       const file = join(folder, part, name.replace(/\.ts$/, '.js'))
       mkdirSync(dirname(file), { recursive: true })
@@ -30,12 +30,17 @@ function stripped (program: string): string {
   return ts.transpileModule(program, { compilerOptions }).outputText
 }
 
+t.setTimeout(120_000) // several brokers, one after the other
 const folder = compile(t.testdir({}))
 const out = join(folder, 'out')
 
-/** Runs the benchmarks against the command line as it was built. */
-async function bench (t: Test, ...args: string[]): Promise<{ code: unknown, problems: string }> {
-  const child = spawn(process.execPath, [join(folder, 'run.js'), '--out', out, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+const bench = (t: Test, ...args: string[]): Promise<Ended> => runBench(t, 'run.js', args)
+
+interface Ended { readonly code: unknown, readonly problems: string }
+
+/** Runs benchmarks against the command line as it was built. */
+async function runBench (t: Test, program: string, args: readonly string[]): Promise<Ended> {
+  const child = spawn(process.execPath, [join(folder, program), '--out', out, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
   t.teardown(() => { child.kill() })
   const [problems, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]) as [string, unknown[]]
   return { code, problems }
@@ -54,6 +59,23 @@ t.test('npm run bench measures a broker from outside and loses nothing', async t
   }
   t.match(readFileSync(join(out, 'report.md'), 'utf8'), /^\| 10 pairs, QoS 1, window 32 \| [\d.,]+ \| – \|$/m)
   t.match(readFileSync(join(out, 'chart.svg'), 'utf8'), /^<svg [^]*<\/svg>\n$/)
+})
+
+t.test('npm run bench:durability measures brokers with a store, kills them and starts them again, and leaves nothing behind', async t => {
+  const data = t.testdir({})
+  const only = ['--only', 'online,drain,restart-queue', '--brokers', 'memory,process', '--rounds', '1', '--seconds', '0.2', '--warmup', '0.1', '--quick', '--data', data]
+  const { code, problems } = await runBench(t, 'durability/run.js', only)
+  t.equal(code, 0, problems)
+  const { results } = JSON.parse(readFileSync(join(out, 'durability.json'), 'utf8')) as Bench
+  const [restarts, others] = [results.filter(({ scenario }) => scenario === 'restart-queue'), results.filter(({ scenario }) => scenario !== 'restart-queue')]
+  t.same(others.map(({ scenario, failed }) => [scenario, failed]), ['online', 'drain'].flatMap(scenario => Array(2).fill([scenario, undefined]) as unknown[]))
+  for (const { scenario, broker, figures } of others) {
+    t.match(figures, { errors: 0, lost: 0, duplicated: 0, outOfOrder: 0, badAcknowledgements: 0, messagesPerSecond: Number }, `${scenario}, ${broker}`)
+  }
+  for (const { broker, figures } of restarts) t.match(figures, { readyMs: Number, heapMb: Number, queuedMessages: 20_000 }, broker)
+  t.equal(restarts.length, 1)
+  t.match(readFileSync(join(out, 'durability.md'), 'utf8'), /^\| 10 pairs, window 32, subscribers connected \| myelin process ÷ myelin memory \| ≥ 0.8 \| /m)
+  t.same(readdirSync(data), [])
 })
 
 t.test('npm run bench says what it does not know', async t => {

@@ -20,8 +20,8 @@ export class Latency {
 
   percentile (percent: number): number { return this.#histogram.getValueAtPercentile(percent) }
 
-  /** In microseconds. */
-  figures (): Record<string, number> {
-    return { p50Us: this.percentile(50), p95Us: this.percentile(95), p99Us: this.percentile(99), maxUs: this.#histogram.maxValue }
+  /** In microseconds. @param what is between number and unit in their names */
+  figures (what: string = ''): Record<string, number> {
+    return { [`p50${what}Us`]: this.percentile(50), [`p95${what}Us`]: this.percentile(95), [`p99${what}Us`]: this.percentile(99), [`max${what}Us`]: this.#histogram.maxValue }
   }
 }

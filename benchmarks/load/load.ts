@@ -20,6 +20,8 @@ export class Load {
   readonly options: LoadOptions
   readonly totals: Totals = new Totals()
   readonly latency: Latency = new Latency()
+  /** From PUBLISH to the packet that ends it; undefined unless Sessions stay, where that may wait for a disk. */
+  readonly acknowledgement: Latency | undefined
   readonly turn: Turn = new Turn()
   /** What the machine did not allow, for people. */
   readonly cuts: string[] = []
@@ -32,6 +34,7 @@ export class Load {
 
   constructor (options: LoadOptions) {
     this.options = options
+    this.acknowledgement = options.persistent ? new Latency() : undefined
   }
 
   readAt (): void { this.now = nowUs() }
@@ -68,12 +71,18 @@ export class Load {
     }
   }
 
-  /** Measures a stretch of so many seconds. */
-  async measure (seconds: number): Promise<[from: Snapshot, to: Snapshot]> {
+  /** Latencies, in microseconds. */
+  latencies (): Record<string, number> {
+    return { ...this.latency.figures(), ...this.acknowledgement?.figures('Ack') }
+  }
+
+  /** Measures a stretch of so many seconds, or one that ends with a promise. */
+  async measure (stretch: number | Promise<unknown>): Promise<[from: Snapshot, to: Snapshot]> {
     this.latency.clear()
+    this.acknowledgement?.clear()
     this.isMeasuring = true
     const from = this.snapshot()
-    await pause(seconds)
+    await (typeof stretch === 'number' ? pause(stretch) : stretch)
     const to = this.snapshot()
     this.isMeasuring = false
     return [from, to]

@@ -1,10 +1,12 @@
 // A load generator for MQTT brokers: one scenario, one line of JSON. `node load/main.js pairs --port 1883 --pid 4711 --qos 1`
 import { Load } from './load.ts'
 import { readOptions } from './options.ts'
+import { awayScenario } from './scenarios/away.ts'
 import { connectScenario } from './scenarios/connect.ts'
 import { flowScenario } from './scenarios/flow.ts'
 import { frozenScenario } from './scenarios/frozen.ts'
-import { offlineScenario, retainedScenario } from './scenarios/stored.ts'
+import { sessionsScenario } from './scenarios/sessions.ts'
+import { offlineScenario, queueScenario, retainedScenario } from './scenarios/stored.ts'
 import { subscribeScenario } from './scenarios/subscribe.ts'
 
 const scenarios: ReadonlyMap<string, (load: Load) => Promise<Record<string, unknown>>> = new Map([
@@ -16,6 +18,10 @@ const scenarios: ReadonlyMap<string, (load: Load) => Promise<Record<string, unkn
   ['retained', retainedScenario],
   ['offline', offlineScenario],
   ['frozen', frozenScenario],
+  ['awayPairs', awayScenario],
+  ['awayFanOut', awayScenario],
+  ['queue', queueScenario],
+  ['sessions', sessionsScenario],
 ])
 
 async function run (args: string[]): Promise<void> {

@@ -11,6 +11,8 @@ export interface LoadOptions {
   websocket: boolean
   /** MQTT 5.0: Topic Aliases from publishers and to subscribers. */
   aliases: boolean
+  /** Sessions of subscribers stay when their connection ends. */
+  persistent: boolean
   /** Publishers, subscribers, pairs or clients, as the scenario has it. */
   clients: number
   qos: 0 | 1 | 2
@@ -49,12 +51,13 @@ export function readOptions (args: string[]): LoadOptions {
     options: {
       websocket: { type: 'boolean', default: false },
       aliases: { type: 'boolean', default: false },
+      persistent: { type: 'boolean', default: false },
       ...Object.fromEntries(numbers.map(name => [name, { type: 'string' as const }])),
     },
   })
   const given = values as Record<string, unknown>
   const numeric = Object.fromEntries(numbers.map(name => [name, numberOf(name, given[name] ?? defaults[name])]))
-  return { scenario: positionals[0] ?? 'pairs', websocket: given['websocket'], aliases: given['aliases'], ...numeric } as LoadOptions
+  return { scenario: positionals[0] ?? 'pairs', websocket: given['websocket'], aliases: given['aliases'], persistent: given['persistent'], ...numeric } as LoadOptions
 }
 
 function numberOf (name: string, text: unknown): number {

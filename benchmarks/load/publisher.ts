@@ -34,6 +34,8 @@ export class Publisher implements Role {
   readonly #frames: FrameSource
   /** By Packet Identifier: the type of the packet that is awaited, 0 for none. */
   readonly #awaited: Uint8Array
+  /** By Packet Identifier: when it was sent, if anybody wants to know. */
+  readonly #sentAt: Uint32Array
   #connection: Connection | undefined = undefined
   #identifier = 0
 
@@ -43,6 +45,7 @@ export class Publisher implements Role {
     this.index = index
     this.#frames = frames
     this.#awaited = new Uint8Array(load.options.qos > 0 ? 0x10000 : 0)
+    this.#sentAt = new Uint32Array(load.acknowledgement === undefined ? 0 : 0x10000)
   }
 
   set connection (connection: Connection) { this.#connection = connection }
@@ -89,6 +92,7 @@ export class Publisher implements Role {
   #send (connection: Connection, now: number): void {
     const { qos } = this.#load.options
     if (qos > 0) this.#awaited[this.#nextIdentifier()] = qos === 1 ? puback : pubrec
+    this.#sentAt[this.#identifier] = now // beyond its end that does nothing
     connection.outbox.addPublish(this.#frames(this.sent), this.#identifier, now, this.index, this.sent)
     this.sent++
     this.#load.totals.sent++
@@ -110,6 +114,7 @@ export class Publisher implements Role {
     this.#awaited[identifier] = 0
     this.acknowledged++
     this.#load.totals.acknowledged++
+    if (this.#load.isMeasuring) this.#load.acknowledgement?.add(this.#sentAt[identifier] ?? 0, this.#load.now)
     this.wake()
   }
 }

@@ -89,14 +89,16 @@ export class PendingMessage implements Enqueued {
   /** It need not be awaited any longer: nothing keeps it from being collected. */
   #leave (): void {
     this.place[this.slot] = undefined
-    this.seal()
+    this.message.pending = undefined
+    this.state = PendingState.sealed
+    this.deliveries = nobody
   }
 
   /** Leaves out deliveries that were done with before they were written. */
   seal (): void {
     this.message.pending = undefined
     this.state = PendingState.sealed
-    this.deliveries = this.#open === 0 ? nobody : this.deliveries.filter(({ state }) => state === DeliveryState.gathered)
+    this.deliveries = this.deliveries.filter(({ state }) => state === DeliveryState.gathered)
     for (const delivery of this.deliveries) delivery.state = DeliveryState.writing
   }
 

@@ -2,7 +2,7 @@ import { assemble, settle, start, type PartyFields } from '../flow.ts'
 import { pause, type Load } from '../load.ts'
 import { openOthers } from '../others.ts'
 
-const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+export const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 /** Who publishes what to whom. */
 const shapes: Readonly<Record<string, (clients: number) => PartyFields>> = {
@@ -23,7 +23,7 @@ export async function flowScenario (load: Load): Promise<Record<string, unknown>
   await pause(warmup)
   const [from, to] = await load.measure(seconds)
   stop()
-  const figures = { ...load.figures(from, to, to.received - from.received), ...load.latency.figures() }
+  const figures = { ...load.figures(from, to, to.received - from.received), ...load.latencies() }
   await settle(load, parties)
   return figures
 }

@@ -28,7 +28,7 @@ async function store (load: Load, fields: Pick<PartyFields, 'publishers' | 'reta
 }
 
 /** Seconds from the start of an action to the arrival of the last of so many messages. */
-async function fetch (load: Load, wanted: number, action: () => void): Promise<number> {
+export async function fetch (load: Load, wanted: number, action: () => void): Promise<number> {
   const before = load.totals.received
   const startedAt = nowUs()
   action()
@@ -66,13 +66,28 @@ async function fetchRetained (load: Load, publishers: readonly Publisher[], topi
 
 /** A Session whose client is away: queueing QoS 1 messages for it, then delivering them when it comes back. */
 export async function offlineScenario (load: Load): Promise<Record<string, unknown>> {
-  const away = new Connection(load, { clientIdentifier: 'bench-away', cleanStart: false })
-  await away.opened()
-  await away.subscribe([awayTopic], 1)
-  away.leave()
-  await pause(0.3)
-  const { publishers, ...queued } = await store(load, { publishers: [awayTopic] })
+  const { publishers, ...queued } = await queue(load, 1)
   return { ...queued, ...await drain(load, publishers, queued['count'] ?? 0) }
+}
+
+/** The first half of it: messages that are queued, and stay so. */
+export async function queueScenario (load: Load): Promise<Record<string, unknown>> {
+  const { storeSeconds, storedPerSecond } = await queue(load, load.options.clients)
+  return { storeSeconds, storedPerSecond }
+}
+
+async function queue (load: Load, publishers: number): ReturnType<typeof store> {
+  await leaveSession(load, 'bench-away', [awayTopic])
+  await pause(0.3)
+  return store(load, { publishers: Array.from({ length: publishers }, () => awayTopic) })
+}
+
+/** Makes a Session that waits for its client. */
+export async function leaveSession (load: Load, clientIdentifier: string, topicFilters: readonly string[]): Promise<void> {
+  const connection = new Connection(load, { clientIdentifier, cleanStart: false })
+  await connection.opened()
+  await connection.subscribe(topicFilters, 1)
+  connection.leave()
 }
 
 async function drain (load: Load, publishers: readonly Publisher[], count: number): Promise<Record<string, number>> {
@@ -81,6 +96,6 @@ async function drain (load: Load, publishers: readonly Publisher[], count: numbe
   const seconds = await fetch(load, count, () => {
     subscriber.connection = new Connection(load, { clientIdentifier: 'bench-away', cleanStart: false, role: subscriber })
   })
-  const { cpuUs = 0 } = load.figures(from, load.snapshot(), count)
-  return { drainSeconds: seconds, messagesPerSecond: count / seconds, cpuUs }
+  const { cpuUs = 0, memoryMb = 0 } = load.figures(from, load.snapshot(), count)
+  return { drainSeconds: seconds, messagesPerSecond: count / seconds, cpuUs, memoryMb }
 }
