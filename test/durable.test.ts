@@ -370,6 +370,25 @@ t.test('what was acknowledged by subscribers while the store was full is not sen
   t.strictSame(await comeBack(world), [])
 })
 
+t.test('while the store is full a member of a Shared Subscription that leaves keeps what it has', async t => {
+  const world = await World.start(t)
+  const first = await subscribe(world, '$share/g/a', 1, { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })
+  await publish(world, ['1', '2', '3'])
+  const [second] = await open(world.test, lasting({ clientIdentifier: 'second' }))
+  await second.subscribe('$share/g/a', { qos: 1 })
+  world.store.isFailing = true
+  const failing = t.rejects(world.test.broker.publish('b', 'x', { retain: true }))
+  await world.test.clock.advance(1_000)
+  await failing
+  await first.vanish()
+  await world.test.clock.advance(3_000)
+  await world.freeDisk()
+  await world.crash()
+  const others = payloadsOf(await receiveAll((await open(world.test, lasting({ clientIdentifier: 'second' })))[0]))
+  t.strictSame([...payloadsOf(await comeBack(world)), ...others].sort(), ['1', '2', '3'])
+  t.strictSame(world.events.filter(event => event.startsWith('drop')), [])
+})
+
 t.test('a store that is full is emptied by its subscribers, though publishers go on trying', async t => {
   const world = await World.start(t)
   const client = await subscribe(world, 'a', 1, { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })

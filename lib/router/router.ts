@@ -107,6 +107,8 @@ export class Router {
    * Members that are away take it only from one that has ended.
    */
   redispatchShared (session: Session, isEnded = false): void {
+    // What is stored here stays, as long as it could not be stored elsewhere.
+    if (!isEnded && session.isDurable && this.#services.journal?.isFailing === true) return
     session.outbox.extractShared(isEnded, delivery => {
       if (delivery.share?.redispatch(delivery.message, session) !== true) session.outbox.restore(delivery)
     })
