@@ -1,4 +1,7 @@
 import { Metrics } from './base/metrics.ts'
+import { hostname } from 'node:os'
+import { version } from './base/version.ts'
+import { Cluster, type ClusterEvents } from './cluster/cluster.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import { systemClock } from './contract/clock.ts'
 import { silentLogger } from './contract/logger.ts'
@@ -34,6 +37,9 @@ export class BrokerParts implements BrokerServices {
   readonly topics: TopicTable = new TopicTable()
   readonly pressure: MemoryPressure
   readonly journal: Journal | undefined
+  readonly cluster: Cluster | undefined
+  /** What the host wants to know of the cluster; set before it is joined. */
+  clusterEvents: ClusterEvents | undefined = undefined
   readonly authenticationMethods: Map<string, AuthenticationMethod> = new Map<string, AuthenticationMethod>()
   readonly deniedPublish: BrokerServices['deniedPublish']
   readonly durability: BrokerServices['durability']
@@ -59,6 +65,7 @@ export class BrokerParts implements BrokerServices {
       willDue: (session, will) => { publishWill(this, session, will) },
       ended: session => { this.#sessionEnded(session) },
     })
+    this.cluster = this.#newCluster(options)
   }
 
   dropped (target: DropTarget | undefined, message: Message, reason: DropReason): void {
@@ -68,7 +75,15 @@ export class BrokerParts implements BrokerServices {
   }
 
   keep (session: Session, isDurable: boolean): void {
-    if (this.journal !== undefined) session.keep(this.newLog(this.journal, this.journal.newSession(), isDurable))
+    const { journal } = this
+    if (journal === undefined) return
+    if (session.number === 0) this.#begin(session, journal.newSession())
+    session.keep(this.newLog(journal, session.number, isDurable))
+  }
+
+  #begin (session: Session, number: number): void {
+    session.number = number
+    this.cluster?.outbound.begin({ clientIdentifier: session.clientIdentifier, session: number })
   }
 
   /** The log of a Session of that number, which is new or was found in the store. */
@@ -81,7 +96,8 @@ export class BrokerParts implements BrokerServices {
     return this.router.retained.get(message.topicName) === message && message.expiresAt > this.clock.now()
   }
 
-  #newRouter ({ sharedSubscriptionStrategy }: BrokerOptions): Router {
+  #newRouter (options: BrokerOptions): Router {
+    const { sharedSubscriptionStrategy } = options
     return new Router({
       limits: this.limits,
       sharedSubscriptionStrategy: sharedSubscriptionStrategy ?? 'roundRobin',
@@ -91,8 +107,18 @@ export class BrokerParts implements BrokerServices {
     })
   }
 
+  #newCluster ({ emitter, nodeName }: BrokerOptions): Cluster | undefined {
+    if (emitter === undefined || this.journal === undefined) return undefined
+    return new Cluster(this, this.journal, emitter, { name: nodeName ?? `${hostname()}:${process.pid}`, version }, {
+      joined: node => { this.clusterEvents?.joined(node) },
+      left: generation => { this.clusterEvents?.left(generation) },
+    })
+  }
+
   #sessionEnded (session: Session): void {
     this.router.removeSession(session)
+    const { clientIdentifier, number } = session
+    if (number !== 0) this.cluster?.outbound.release({ clientIdentifier, session: number })
     this.hooks.notify('sessionEnded', { clientIdentifier: session.clientIdentifier })
   }
 }

@@ -7,12 +7,14 @@ import type { Limits } from './base/limits.ts'
 import type { Metrics } from './base/metrics.ts'
 import { ReasonCode } from './base/reason-codes.ts'
 import { version } from './base/version.ts'
+
 import { streamConnectionInfo, withProxyAddress } from './connection/connection-info.ts'
 import { Connections } from './connection/connections.ts'
 import { readProxyHeader } from './connection/proxied-stream.ts'
 import type { ProxyAddress } from './connection/proxy-protocol.ts'
 import { StreamTransport } from './connection/stream-transport.ts'
 import { WebSocketGate, type WebSocketOptions } from './connection/websocket-gate.ts'
+import { ClusterView } from './cluster-view.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import type { ClientInfo, Hooks, MaybePromise } from './contract/hooks.ts'
 import type { Message } from './contract/message.ts'
@@ -68,6 +70,8 @@ export async function createBroker<Data = unknown> (options: BrokerOptions<Data>
 export class Broker<Data = unknown> {
   /** The version of Myelin. */
   readonly version: string = version
+  /** The cluster that this broker is a node of; undefined when it is alone. */
+  readonly cluster: ClusterView | undefined
   readonly #parts: BrokerParts
   readonly #connections: Connections
   readonly #gate: WebSocketGate
@@ -85,6 +89,7 @@ export class Broker<Data = unknown> {
   constructor (options: BrokerOptions<Data>) {
     checkOptions(options as BrokerOptions)
     this.#parts = new BrokerParts(options as BrokerOptions)
+    this.cluster = this.#parts.cluster === undefined ? undefined : new ClusterView(this.#parts.cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 2_000
     const { clock, logger, limits } = this.#parts
     this.#connections = new Connections(this.#parts)
@@ -250,8 +255,10 @@ export class Broker<Data = unknown> {
 
   /** After the plugins, which may have had something to publish. */
   async #closeStore (): Promise<void> {
+    const { journal, cluster } = this.#parts
     try {
-      await this.#parts.journal?.close()
+      if (journal?.isOpen === true) await cluster?.close()
+      await journal?.close()
     } catch (error) {
       this.#parts.logger.error({ err: error }, 'the store could not be closed')
       throw error

@@ -91,6 +91,7 @@ export class LocalClient {
     const responses = this.subscribe(responseTopic, { qos: 1, retainHandling: 2, ...(signal === undefined ? {} : { signal }) })
     const stop = this.#services.clock.after(timeoutMs, () => { responses.unsubscribe() })
     try {
+      await this.#services.cluster?.routed() // so that the response finds its way, whichever node it comes from
       await this.publish(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } })
       const response = await firstResponse(responses, correlationData)
       if (response !== undefined) return response

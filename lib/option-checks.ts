@@ -7,7 +7,7 @@ import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
 
 const known: ReadonlySet<string> = new Set<keyof BrokerOptions | 'plugins'>([
   'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
-  'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock',
+  'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock', 'emitter', 'nodeName',
 ])
 
 const queuePolicies: readonly unknown[] = ['dropOldest', 'dropNewest', 'disconnect']
@@ -40,9 +40,21 @@ export function checkOptions (options: BrokerOptions): void {
   checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
   checkNumber('closeTimeoutMs', closeTimeoutMs, 0, 2 ** 31 - 1)
   if (strategy !== undefined) checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
+  checkCluster(options)
   if (options.durability !== undefined && typeof options.durability !== 'function') throw optionInvalid('durability', 'a function', options.durability)
   if (options.deniedPublish !== undefined) checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
+}
+
+/** Half a cluster would lose messages in silence: it does not start. */
+function checkCluster ({ persistence, emitter, nodeName }: BrokerOptions): void {
+  if (nodeName !== undefined && typeof nodeName !== 'string') throw optionInvalid('nodeName', 'a text', nodeName)
+  if (persistence?.isShared === true && emitter === undefined) {
+    throw optionInvalid('emitter', `there, since several brokers may use the persistence "${persistence.name}" at once: take both from redisCluster()`, undefined)
+  }
+  if (emitter === undefined || emitter.store === persistence) return
+  if (persistence === undefined) throw optionInvalid('persistence', `there, since the emitter "${emitter.name}" carries what is stored: take both from redisCluster()`, undefined)
+  throw optionInvalid('emitter', `one with the persistence: "${emitter.name}" was made for another store`, persistence.name)
 }
 
 function checkLimit (name: string, value: unknown): void {

@@ -1,6 +1,7 @@
 import type { Limits } from './base/limits.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import type { Clock } from './contract/clock.ts'
+import type { Emitter } from './contract/emitter.ts'
 import type { ClientInfo, Hooks } from './contract/hooks.ts'
 import type { Logger } from './contract/logger.ts'
 import type { Store } from './contract/store.ts'
@@ -14,6 +15,10 @@ export interface BrokerOptions<Data = unknown> {
   authenticationMethods?: readonly AuthenticationMethod<Data>[]
   /** Where Session State and retained messages outlive the process, for example `lmdbPersistence({ path: './data' })`. Default: they end with it. */
   persistence?: Store
+  /** How several brokers that share a store become one: `createBroker({ ...redisCluster({ redis }) })` sets it with `persistence`. Default: this broker is alone. */
+  emitter?: Emitter
+  /** What this node of a cluster is called in logs and `cluster.nodes()`. Default: host name and process identifier. */
+  nodeName?: string
   /**
    * Whether the acknowledgement of a QoS 1 or 2 message waits until it is stored (`store`) or not (`memory`: faster, and lost when the
    * process dies within the next milliseconds). Asked for messages that have to be stored only; called for each, so it must be quick. Default: always `store`.

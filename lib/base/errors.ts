@@ -30,6 +30,7 @@ export const ErrorCode = {
   storeTooNew: 'MQTT_STORE_TOO_NEW',
   storeFull: 'MQTT_STORE_FULL',
   storeFailed: 'MQTT_STORE_FAILED',
+  clusterUnavailable: 'MQTT_CLUSTER_UNAVAILABLE',
 } as const
 
 /** One of the values of {@link ErrorCode}. */

@@ -142,6 +142,7 @@ export type DropReason =
   | 'retainedFull'     // not retained: a limit of the retained messages
   | 'sessionEnded'     // the Session ended with the message in its queue
   | 'storeFailed'      // it could not be stored, and its publisher was told so
+  | 'unreachable'      // QoS 0, and the other nodes of the cluster cannot be reached
 
 export interface Drop<Data = unknown> {
   readonly message: Message

@@ -28,6 +28,8 @@ export class Message {
   readonly publisher: string | undefined
   /** Its way into the store, while it is on it; the journal knows what that is. */
   pending: object | undefined = undefined
+  /** Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame; 0 for none. */
+  origin = 0
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined
   #isKept = false

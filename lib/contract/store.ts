@@ -1,4 +1,5 @@
 import type { QoS } from '../packet/packets.ts'
+import type { ClusterChanges } from './cluster-changes.ts'
 import type { MaybePromise } from './hooks.ts'
 import type { Message } from './message.ts'
 import type { Subscription } from './subscription.ts'
@@ -23,6 +24,8 @@ export interface Store {
    * after two to three times so many milliseconds. Its publisher waits until the one or the other. 0, or undefined, for the next commit.
    */
   readonly patienceMs?: number
+  /** Several brokers may have it open: then each of them needs an emitter, which makes them one. */
+  readonly isShared?: boolean
   /**
    * @throws MqttError when another process has it open, when a newer version has written it, or when it cannot be read
    */
@@ -42,7 +45,7 @@ export interface Store {
   /**
    * Makes the changes durable, all or none of them. Whatever it needs of them it reads before it returns, since they go on
    * changing. Called again only when the promise has settled.
-   * @throws MqttError (as a rejection) when nothing was written
+   * @throws MqttError (as a rejection) when nothing was written; `CommitRefused` when that is for what other nodes did
    */
   commit (changes: Changes): Promise<void>
   /** Called once, when nothing is being committed. */
@@ -177,4 +180,6 @@ export interface Changes {
   readonly retained: ReadonlyMap<string, Message | undefined>
   /** Milliseconds since the epoch. */
   readonly aliveAt: number
+  /** For a store with an emitter. */
+  readonly cluster?: ClusterChanges | undefined
 }

@@ -19,11 +19,26 @@ export async function admit (client: Client, packet: ConnectPacket, allow: Allow
   await authorizeWill(client, packet)
   const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
   checkPatch(client, patch)
+  const isAssigned = packet.clientIdentifier === '' && allow.clientIdentifier === undefined // nobody else can have it
+  if (!isAssigned) client.claimed = await client.services.cluster?.claim(client.clientIdentifier) ?? 0
+  try {
+    await admitClaimed(client, packet, patch, extra)
+  } finally {
+    releaseUnused(client)
+  }
+}
+
+async function admitClaimed (client: Client, packet: ConnectPacket, patch: ConnectPatch, extra: Properties): Promise<void> {
   const refused = packet.cleanStart ? [] : await authorizeRestored(client)
   await loadSession(client, packet)
   if (client.phase !== 'connecting') return
   if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
   await accept(client, packet, patch, refused, extra)
+}
+
+/** A Client that was not let in after all leaves no claim behind. */
+function releaseUnused ({ services: { cluster, sessions }, clientIdentifier, claimed }: Client): void {
+  if (claimed !== 0 && sessions.get(clientIdentifier) === undefined) cluster?.outbound.release({ clientIdentifier, session: claimed })
 }
 
 /** Reads what a Session that was found in the store has in flight, if its Client goes on with it. */
@@ -53,10 +68,10 @@ function hookFailed (field: string, expected: string): MqttError {
   return new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `a hook gave a ${field} that is not ${expected}`)
 }
 
-/** Whether a hook, an authentication method, a Will Message or the store has a say in a CONNECT; without them `accept` needs no promise. */
+/** Whether a hook, an authentication method, a Will Message, the store or the cluster has a say in a CONNECT; without them `accept` needs no promise. */
 export function isToBeAsked ({ services, clientIdentifier }: Client, { will, cleanStart }: ConnectPacket): boolean {
   const { authenticate, onConnect, authorizeSubscribe } = services.hooks.chains
-  return authenticate !== undefined || services.authenticationMethods.size > 0 || will !== undefined || onConnect !== undefined ||
+  return services.cluster !== undefined || authenticate !== undefined || services.authenticationMethods.size > 0 || will !== undefined || onConnect !== undefined ||
     (!cleanStart && (authorizeSubscribe !== undefined || services.sessions.get(clientIdentifier)?.isToBeLoaded === true))
 }
 
@@ -120,8 +135,11 @@ function welcome (client: Client, session: Session, connack: ConnackPacket, rece
   if (!isConnected(client)) return
   session.connect(sink)
   client.wasTold = true
+  services.cluster?.outbound.presence(client.clientIdentifier, true)
   services.hooks.notify('connected', { client, sessionPresent: connack.sessionPresent })
-  if (isConnected(client)) session.attach(sink, Math.min(receiveMaximum, services.limits.maximumInFlight))
+  if (!isConnected(client)) return
+  session.attach(sink, Math.min(receiveMaximum, services.limits.maximumInFlight))
+  services.router.connectionChanged(session)
 }
 
 // Sending CONNACK, or an observer, may have ended the connection.
@@ -139,15 +157,23 @@ function claimSession (client: Client, { cleanStart }: ConnectPacket): { session
     return { session: known, isPresent: true } // [MQTT-3.1.2-5]
   }
   if (known !== undefined) sessions.end(known) // [MQTT-3.1.2-4]
-  return { session: newSession(client), isPresent: false }
+  return { session: newSession(client, known ?? before), isPresent: false }
 }
 
-function newSession (client: Client): Session {
+function newSession (client: Client, ended: Session | undefined): Session {
   const { sessions, limits } = client.services
   if (sessions.size >= limits.maximumSessions) {
     throw new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many Sessions as maximumSessions allows')
   }
-  return sessions.create(client.clientIdentifier)
+  const session = sessions.create(client.clientIdentifier)
+  if (client.claimed !== 0) number(client, session, ended)
+  return session
+}
+
+/** The number that was claimed, unless it was that of the Session which has just ended. */
+function number ({ services: { cluster, journal }, claimed, clientIdentifier }: Client, session: Session, ended: Session | undefined): void {
+  session.number = ended?.number === claimed ? journal?.newSession() ?? 0 : claimed
+  if (session.number !== claimed) cluster?.outbound.begin({ clientIdentifier, session: session.number })
 }
 
 function countConnected ({ services: { metrics } }: Client): void {

@@ -5,6 +5,7 @@ import type { Clock } from '../contract/clock.ts'
 import type { ClientInfo, DropReason } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
 import type { Message } from '../contract/message.ts'
+import type { Cluster } from '../cluster/cluster.ts'
 import type { HookRunner } from '../hooks/hook-runner.ts'
 import type { Router } from '../router/router.ts'
 import type { Session } from '../session/session.ts'
@@ -34,6 +35,8 @@ export interface BrokerServices {
   readonly pressure: Pressure
   /** What has to outlive the process goes here; undefined where nothing does. */
   readonly journal: Journal | undefined
+  /** The cluster that this broker is a node of. */
+  readonly cluster: Cluster | undefined
   readonly authenticationMethods: ReadonlyMap<string, AuthenticationMethod>
   readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
   readonly serverReference: string | undefined

@@ -34,6 +34,8 @@ export class Client implements ClientInfo, Origin {
   username: string | undefined = undefined
   data: unknown = undefined
   session: Session | undefined = undefined
+  /** The number under which the cluster knows the Session that it has or begins; 0 for none. */
+  claimed = 0
   /** Milliseconds of silence after which the connection ends: 1.5 × Keep Alive; 0 for no limit. */
   silenceLimitMs = 0
   /** Whether Reason Strings and User Properties are wanted on all packets (section 3.1.2.11.7). */

@@ -24,6 +24,8 @@ function leave (client: Client, error: MqttError | undefined): void {
   // A broker that shuts down takes nobody's Will: its Clients are not gone, it is.
   services.sessions.release(session, client.isWillPublished && !services.isClosing)
   services.router.redispatchShared(session)
+  services.router.connectionChanged(session)
+  services.cluster?.outbound.presence(client.clientIdentifier, false)
   const reasonCode = error?.reasonCode ?? client.disconnectReasonCode ?? ReasonCode.unspecifiedError
   if (client.wasTold) services.hooks.notify('disconnected', { client, reasonCode, error })
 }

@@ -93,14 +93,15 @@ function patched (grant: Grant, patch: Partial<SubscriptionOptions>): Grant {
 
 function subscribe (client: Client, packet: SubscribePacket, decisions: readonly Decision[]): Promise<void> | undefined {
   const reasonCodes = decisions.map(decision => answerable(client, typeof decision === 'number' ? decision : make(client, decision)))
-  if (client.session?.isDurable === true) return subscribeOnceStored(client, packet, decisions, reasonCodes)
+  if (client.services.cluster !== undefined || client.session?.isDurable === true) return subscribeOnceStored(client, packet, decisions, reasonCodes)
   acknowledge(client, packet, decisions, reasonCodes)
   return undefined
 }
 
-/** SUBACK promises that the subscriptions outlive the broker: those that cannot be stored are taken back. */
+/** SUBACK promises that the subscriptions outlive the broker, and that every node knows of them: those that cannot be stored are taken back. */
 async function subscribeOnceStored (client: Client, packet: SubscribePacket, decisions: readonly Decision[], reasonCodes: readonly ReasonCode[]): Promise<void> {
-  const refusal = await client.services.journal?.written().catch((error: unknown) => toMqttError(error).reasonCode)
+  const { cluster, journal } = client.services
+  const refusal = await (cluster?.routed() ?? journal?.written())?.catch((error: unknown) => toMqttError(error).reasonCode)
   if (client.phase !== 'connected') return
   if (typeof refusal !== 'number') acknowledge(client, packet, decisions, reasonCodes)
   else acknowledge(client, packet, decisions, decisions.map((decision, i) => takeBack(client, decision, reasonCodes[i] as ReasonCode, refusal)))

@@ -1,12 +1,15 @@
 import type { DeliveryOptions } from '../contract/packet-sink.ts'
+import type { Message } from '../contract/message.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 import type { QoS } from '../packet/packets.ts'
 import { Session } from '../session/session.ts'
+import { topicMatches } from '../topic/topic-filter.ts'
+import { RemoteNode } from './remote-node.ts'
 import { SharedSubscription } from './shared-subscription.ts'
 import type { ExactEntry, Match, SubscriptionTree } from './subscription-tree.ts'
 
 /** Who can subscribe in the tree. */
-export type Subscriber = Session | SharedSubscription
+export type Subscriber = Session | SharedSubscription | RemoteNode
 
 const none: readonly number[] = []
 
@@ -46,6 +49,8 @@ export class Recipient implements DeliveryOptions {
 export class DeliveryPlan {
   readonly recipients: readonly Recipient[]
   readonly shares: readonly SharedSubscription[]
+  /** Other nodes that want the topic. */
+  readonly remotes: readonly RemoteNode[]
   readonly #wildcardVersion: number
   readonly #exact: ExactEntry<Subscriber> | undefined
   #exactVersion: number
@@ -54,7 +59,9 @@ export class DeliveryPlan {
     const matches: Match<Subscriber>[] = []
     tree.match(topicName, matches)
     this.recipients = recipientsOf(matches)
-    this.shares = matches.map(({ subscriber }) => subscriber).filter(subscriber => subscriber instanceof SharedSubscription)
+    const subscribers = matches.map(({ subscriber }) => subscriber)
+    this.shares = subscribers.filter(subscriber => subscriber instanceof SharedSubscription)
+    this.remotes = [...new Set(subscribers.filter(subscriber => subscriber instanceof RemoteNode))]
     this.#wildcardVersion = tree.wildcardVersion
     this.#exact = tree.exact(topicName)
     this.#exactVersion = this.#exact?.version ?? tree.exactVersion
@@ -68,6 +75,13 @@ export class DeliveryPlan {
     this.#exactVersion = tree.exactVersion // new exact filters, none of them this topic
     return true
   }
+}
+
+/** The decision for one Session alone; undefined when none of its filters, Shared Subscriptions apart, matches. */
+export function recipientOf (session: Session, { topicName, publisher }: Message): Recipient | undefined {
+  const options = [...session.subscriptions].filter(([topicFilter]) => topicMatches(topicFilter, topicName)).map(([, own]) => own)
+  const recipient = options.length === 0 ? undefined : new Recipient(session, options)
+  return publisher === session.clientIdentifier ? recipient?.forPublisher : recipient
 }
 
 function recipientsOf (matches: readonly Match<Subscriber>[]): Recipient[] {

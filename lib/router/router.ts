@@ -10,6 +10,9 @@ import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.
 import type { Topic } from '../topic/topic.ts'
 import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
 import { PlanCache } from './plan-cache.ts'
+import { LocalRoutes } from './local-routes.ts'
+import type { RemoteNode} from './remote-node.ts';
+import { type Outgoing } from './remote-node.ts'
 import { RetainedMessages } from './retained-messages.ts'
 import { SharedOptions } from './shared-options.ts'
 import { SharedSubscription, type DeliveryGate, type SharedSubscriptionStrategy } from './shared-subscription.ts'
@@ -29,16 +32,26 @@ export interface RouterServices {
 /** Who gets an Application Message: keeps the tree, the Shared Subscriptions and the Sessions in step. */
 export class Router {
   readonly retained: RetainedMessages<Message>
+  /** What this node wants of the others; undefined where there are none. */
+  routes: LocalRoutes | undefined = undefined
   readonly #tree = new SubscriptionTree<Subscriber>()
   readonly #shares = new Map<string, SharedSubscription>()
   readonly #services: RouterServices
   readonly #options = new SharedOptions()
   readonly #plans = new PlanCache()
   #subscriptionCount = 0
+  /** The way to the other nodes of a cluster. */
+  #outgoing: Outgoing | undefined = undefined
 
   constructor (services: RouterServices) {
     this.#services = services
     this.retained = new RetainedMessages(services.limits)
+  }
+
+  /** There are other nodes; nobody has subscribed yet. */
+  join (outgoing: Outgoing): void {
+    this.#outgoing = outgoing
+    this.routes = new LocalRoutes()
   }
 
   /** The Shared Subscription of that filter, `$share/{ShareName}/{filter}`. */
@@ -46,7 +59,8 @@ export class Router {
 
   /** Removes retained messages that have expired. */
   sweep (now: number): void {
-    this.retained.sweep(now, topicName => { this.#services.journal?.forgetRetained(topicName) })
+    // In a cluster another node may just have retained a newer one.
+    this.retained.sweep(now, topicName => { if (this.#outgoing === undefined) this.#services.journal?.forgetRetained(topicName) })
   }
 
   /** Subscriptions of all Sessions. */
@@ -58,7 +72,26 @@ export class Router {
   route (message: Message, publisher: Session | undefined): number {
     if (message.retain) this.#retain(message)
     const plan = this.#plan(message.topic)
-    let count = this.#routeShared(message, plan)
+    const { remotes } = plan
+    if (remotes.length > 0 && !message.topicName.startsWith('$SYS/')) this.#outgoing?.send(message)
+    return this.#routeShared(message, plan) + this.#routeHere(message, publisher, plan) + remotes.length
+  }
+
+  /**
+   * Hands on what another node has sent, which was retained by then, if it says so.
+   * @param isForAll for every Session of this node that subscribed
+   * @param shares Shared Subscriptions of which a member of this node is to get it
+   */
+  routeFromRemote (message: Message, publisher: Session | undefined, isForAll: boolean, shares: readonly string[]): void {
+    if (isForAll) this.#routeHere(message, publisher, this.#plan(message.topic))
+    for (const topicFilter of shares) this.#shares.get(topicFilter)?.deliverHere(message)
+  }
+
+  /** Other nodes that want a topic, as far as is known now. */
+  remotesOf (topic: Topic): readonly RemoteNode[] { return this.#plan(topic).remotes }
+
+  #routeHere (message: Message, publisher: Session | undefined, plan: DeliveryPlan): number {
+    let count = 0
     const gate = this.#services.deliveryGate()
     const { recipients } = plan
     for (let i = 0; i < recipients.length; i++) {
@@ -81,8 +114,38 @@ export class Router {
     session.setSubscription(topicFilter, options)
     if (parsed.shareName === undefined) this.#tree.add(parsed.filter, session, options)
     else this.#share(topicFilter, parsed.filter, options).set(session, options)
-    if (isNew) this.#subscriptionCount++
+    if (isNew) this.#count(topicFilter, parsed.shareName, 1)
     return isNew
+  }
+
+  #count (topicFilter: string, shareName: string | undefined, change: 1 | -1): void {
+    this.#subscriptionCount += change
+    if (shareName === undefined) this.routes?.count(topicFilter, change)
+    else this.routes?.set(topicFilter, this.#shares.get(topicFilter)?.connectedCount)
+  }
+
+  /** A Session has got a connection, or has lost it: other nodes want to know where the connected members of Shared Subscriptions are. */
+  connectionChanged ({ subscriptions }: Session): void {
+    if (this.routes === undefined) return
+    for (const topicFilter of subscriptions.keys()) {
+      const share = this.#shares.get(topicFilter)
+      if (share !== undefined) this.routes.set(topicFilter, share.connectedCount)
+    }
+  }
+
+  /** What another node wants, or, without a count, does not want any more. */
+  setRemote (node: RemoteNode, topicFilter: string, connected: number | undefined): void {
+    const { filter, shareName } = parseTopicFilter(topicFilter, unlimited)
+    if (connected === undefined) node.routes.delete(topicFilter)
+    else node.routes.set(topicFilter, connected)
+    if (shareName !== undefined) this.#setRemoteShare(node, topicFilter, filter, connected)
+    else if (connected === undefined) this.#tree.remove(filter, node)
+    else this.#tree.add(filter, node, plain)
+  }
+
+  #setRemoteShare (node: RemoteNode, topicFilter: string, filter: string, connected: number | undefined): void {
+    this.#share(topicFilter, filter, plain).setRemote(node, connected)
+    this.#pruneShare(topicFilter, filter)
   }
 
   /** Removes a subscription from both; false when there was none. */
@@ -92,8 +155,13 @@ export class Router {
     session.deleteSubscription(topicFilter)
     if (shareName === undefined) this.#tree.remove(filter, session)
     else this.#leaveShare(session, topicFilter, filter)
-    this.#subscriptionCount--
+    this.#count(topicFilter, shareName, -1)
     return true
+  }
+
+  /** The Session is another node's now: what it has is that one's to hand on. */
+  forget (session: Session): void {
+    for (const topicFilter of [...session.subscriptions.keys()]) this.unsubscribe(session, topicFilter)
   }
 
   /** The Session has ended: nothing may lead to it any more. */
@@ -150,27 +218,41 @@ export class Router {
     const isChanged = message.payload.length === 0
       ? this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
       : this.retained.set(message.keep())
-    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#services.journal?.retain(message) // those are made anew all the time
+    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#keep(message) // those are made anew all the time
     if (!isChanged && message.payload.length > 0) this.#services.dropped(undefined, message, 'retainedFull')
+  }
+
+  #keep (message: Message): void {
+    this.#outgoing?.retained(message.topicName)
+    this.#services.journal?.retain(message)
   }
 
   #share (topicFilter: string, filter: string, options: SubscriptionOptions): SharedSubscription {
     const known = this.#shares.get(topicFilter)
     if (known !== undefined) return known
-    const share = new SharedSubscription(topicFilter, this.#services.sharedSubscriptionStrategy, () => this.#services.deliveryGate())
+    const share = new SharedSubscription(topicFilter, this.#services.sharedSubscriptionStrategy, () => this.#services.deliveryGate(), this.#outgoing)
     this.#shares.set(topicFilter, share)
     this.#tree.add(filter, share, options)
     return share
   }
 
   #leaveShare (session: Session, topicFilter: string, filter: string): void {
+    this.#shares.get(topicFilter)?.delete(session)
+    this.#pruneShare(topicFilter, filter)
+  }
+
+  #pruneShare (topicFilter: string, filter: string): void {
     const share = this.#shares.get(topicFilter)
-    share?.delete(session)
     if (share?.isEmpty !== true) return
     this.#shares.delete(topicFilter)
     this.#tree.remove(filter, share)
   }
 }
+
+/** How another node subscribes: what its Sessions asked for is its own affair. */
+const plain: SubscriptionOptions = { qos: 2, noLocal: false, retainAsPublished: true, retainHandling: 2, subscriptionIdentifier: 0 }
+/** Another node has checked its filters. */
+const unlimited = { maximumTopicLength: Infinity, maximumTopicLevels: Infinity }
 
 // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 function isReplayed (retainHandling: RetainHandling, isNew: boolean): boolean {

@@ -4,6 +4,8 @@ import type { SubscriptionOptions } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Share } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
+import type { RemoteNode} from './remote-node.ts';
+import { type Outgoing } from './remote-node.ts'
 
 /**
  * Who gets the next message of a Shared Subscription: each in turn; any; the same until it leaves; the one with the fewest
@@ -27,16 +29,33 @@ export class SharedSubscription implements Share {
   readonly topicFilter: string
   readonly #strategy: SharedSubscriptionStrategy
   readonly #gate: () => DeliveryGate
+  readonly #outgoing: Outgoing | undefined
   #members: Member[] = []
   #next = 0
+  /** Other nodes with members, and how many of those are connected; in the order of their generations, which all nodes agree on. */
+  #remotes: Map<RemoteNode, number> | undefined = undefined
+  #turn = 0
 
-  constructor (topicFilter: string, strategy: SharedSubscriptionStrategy, gate: () => DeliveryGate) {
+  constructor (topicFilter: string, strategy: SharedSubscriptionStrategy, gate: () => DeliveryGate, outgoing: Outgoing | undefined) {
     this.topicFilter = topicFilter
     this.#strategy = strategy
     this.#gate = gate
+    this.#outgoing = outgoing
   }
 
-  get isEmpty (): boolean { return this.#members.length === 0 }
+  get isEmpty (): boolean { return this.#members.length === 0 && this.#remotes === undefined }
+
+  /** Members of this node that are connected; undefined when it has none at all. */
+  get connectedCount (): number | undefined {
+    return this.#members.length === 0 ? undefined : this.#members.filter(({ session }) => session.isAttached).length
+  }
+
+  /** What another node says of its members; undefined when it has none. */
+  setRemote (node: RemoteNode, connected: number | undefined): void {
+    const others = [...this.#remotes ?? []].filter(([other]) => other !== node)
+    if (connected !== undefined) others.push([node, connected])
+    this.#remotes = others.length === 0 ? undefined : new Map(others.sort(([a], [b]) => a.generation - b.generation))
+  }
 
   set (session: Session, options: SubscriptionOptions): void {
     const member = newMember(session, options)
@@ -51,16 +70,67 @@ export class SharedSubscription implements Share {
 
   /** Returns false when no member can have the message. */
   deliver (message: Message): boolean {
-    return this.#give(message, this.#choose(message, undefined, false) ?? this.#choose(message, undefined, true))
+    const node = this.#remotes === undefined ? undefined : this.#chooseNode(message, this.#remotes)
+    if (node !== undefined) return this.#send(message, node)
+    return this.#deliverTo(message, undefined)
   }
 
-  redispatch (message: Message, session: object): boolean {
-    return this.#give(message, this.#choose(message, session, false) ?? this.#choose(message, session, true))
+  /** To a member of this node, which another one has chosen; where there is none any more, of another node. */
+  deliverHere (message: Message): boolean {
+    return this.#give(message, this.#choose(message, undefined, false)) || this.deliver(message)
   }
+
+  redispatch (message: Message, session: object): boolean { return this.#deliverTo(message, session) }
 
   canRedispatch (message: Message, session: object, isOfflineToo: boolean): boolean {
+    if (this.#remoteFor(message, isOfflineToo) !== undefined) return true
     const gate = this.#gate()
     return this.#members.some(member => member.session !== session && isEligible(member, message, isOfflineToo) && gate?.(member.session, message) !== false)
+  }
+
+  /** A connected member here, then one elsewhere, then one that is away. */
+  #deliverTo (message: Message, except: object | undefined): boolean {
+    if (this.#give(message, this.#choose(message, except, false))) return true
+    const connected = this.#remoteFor(message, false)
+    if (connected !== undefined) return this.#send(message, connected)
+    return this.#give(message, this.#choose(message, except, true)) || this.#send(message, this.#remoteFor(message, true))
+  }
+
+  #send (message: Message, node: RemoteNode | undefined): boolean {
+    if (node !== undefined) this.#outgoing?.sendShared(message, node, this.topicFilter)
+    return node !== undefined
+  }
+
+  /** Any other node that has a member for the message. */
+  #remoteFor ({ qos }: Message, isOfflineToo: boolean): RemoteNode | undefined {
+    for (const [node, connected] of this.#remotes ?? []) {
+      if (connected > 0 || (isOfflineToo && qos > QoS.atMostOnce)) return node
+    }
+    return undefined
+  }
+
+  /** The node whose turn it is among all connected members of the cluster; undefined for this one. */
+  #chooseNode (message: Message, remotes: ReadonlyMap<RemoteNode, number>): RemoteNode | undefined {
+    const here = this.connectedCount ?? 0
+    let total = here
+    for (const connected of remotes.values()) total += connected
+    let turn = total === 0 ? 0 : this.#turnOf(message, total) - here
+    for (const [node, connected] of remotes) {
+      if (turn >= 0 && turn < connected) return node
+      turn -= connected
+    }
+    return undefined
+  }
+
+  #turnOf (message: Message, total: number): number {
+    switch (this.#strategy) {
+      case 'hashTopic': return hash(message.topicName) % total
+      case 'hashClient': return hash(message.publisher ?? '') % total
+      case 'sticky': return this.#turn % total
+      case 'random': return Math.floor(Math.random() * total)
+      case 'roundRobin':
+      case 'leastInFlight': return this.#turn++ % total
+    }
   }
 
   #give (message: Message, member: Member | undefined): boolean {

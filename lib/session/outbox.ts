@@ -217,6 +217,15 @@ export class Outbox {
     this.#waiting = this.#unsent = this.#replay = undefined
   }
 
+  /** The Session is another node's now. */
+  abandon (): void {
+    this.#hasEnded = true
+    this.#waiting?.clear(() => undefined)
+    for (const delivery of this.#inFlight.inOrder()) this.#forget(delivery)
+    this.#inFlight.clear()
+    this.#waiting = this.#unsent = this.#replay = undefined
+  }
+
   #deliverAtMostOnce (message: Message, options: DeliveryOptions): void {
     const sink = this.#sink
     if (sink === undefined) this.#drop(message, 'offline')

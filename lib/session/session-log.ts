@@ -37,6 +37,7 @@ export class SessionLog implements DeliveryLog, Lane {
   /** Deliveries were taken out of what is stored, and the store may not know of it yet. */
   #hasGaps = false
   #hasEnded = false
+  #isAbandoned = false
 
   /**
    * @param isDurable false for a Session that ends with its connection, of which nothing is kept but its Will
@@ -78,9 +79,13 @@ export class SessionLog implements DeliveryLog, Lane {
   }
 
   /** It has got a Packet Identifier, or was released. */
-  sent (delivery: JournalDelivery): void { this.#services.journal.sent(delivery) }
+  sent (delivery: JournalDelivery): void { if (!this.#isAbandoned) this.#services.journal.sent(delivery) }
 
   remove (delivery: StoredDelivery): void {
+    if (this.#isAbandoned) {
+      this.#services.journal.forget(delivery)
+      return
+    }
     this.#hasGaps ||= delivery.packetIdentifier === 0
     this.#services.journal.remove(delivery)
   }
@@ -94,6 +99,7 @@ export class SessionLog implements DeliveryLog, Lane {
   /** A page of what is stored, from `position` on. */
   async fetch (position: number): Promise<StoredDelivery[]> {
     const isComplete = !this.#hasGaps && position + pageMessages <= this.#stored
+    if (this.#isAbandoned) return []
     if (!isComplete) await this.#written()
     const page = await this.#read(position)
     if (page.length > 0 || !isComplete) return page
@@ -122,6 +128,9 @@ export class SessionLog implements DeliveryLog, Lane {
     this.save({ ...record, isConnected: false, hasEnded: true })
     this.#hasEnded = true
   }
+
+  /** The Session is another node's now: nothing is written of it any more. */
+  abandon (): void { this.#hasEnded = this.#isAbandoned = true }
 
   /**
    * Clears away what an ended Session has left in the store, page by page.

@@ -26,6 +26,8 @@ const noSubscriptions: ReadonlyMap<string, SubscriptionOptions> = new Map()
 /** Session State (section 4.1): what is kept of a Client while it is connected and, if it wants, after. */
 export class Session {
   readonly clientIdentifier: string
+  /** By which the cluster knows it; 0 outside one, and for one of which it does not know. */
+  number = 0
   readonly outbox: Outbox
   readonly inbox: Inbox = new Inbox()
   /** Seconds after the connection's end; 0 ends with it, 0xFFFFFFFF never. */
@@ -66,6 +68,13 @@ export class Session {
   restore (log: SessionLog, queue: QueueState): void {
     this.keep(log)
     this.outbox.restoreQueue(queue, log)
+  }
+
+  /** It is another node's now: nothing of it is written, sent or dropped here any more. */
+  abandon (): void {
+    this.log?.abandon()
+    this.will = undefined
+    this.outbox.abandon()
   }
 
   /** @throws MqttError when the store cannot be read */

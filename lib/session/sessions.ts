@@ -1,4 +1,5 @@
 import { Deadlines } from '../base/deadlines.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Delivery } from './delivery.ts'
 import { neverExpires, Session } from './session.ts'
@@ -70,9 +71,18 @@ export class Sessions {
   /** Looks after one Session now, if it is due. */
   settle (session: Session): void { this.#settle(session, this.#services.clock.now()) }
 
+  /** The Session is another node's now; whoever still holds it loses the connection. */
+  abandon (session: Session): void {
+    this.#sessions.delete(session.clientIdentifier)
+    session.expiresAt = session.willDueAt = Infinity
+    session.abandon()
+    session.sink?.disconnect(ReasonCode.sessionTakenOver)
+  }
+
   /** The connection has ended. Its Will Message and the Session's end come now, later or never (sections 3.1.2.5 and 3.1.2.11.2). */
   release (session: Session, isWillPublished: boolean): void {
     session.detach()
+    if (this.#sessions.get(session.clientIdentifier) !== session) return // it was taken over elsewhere
     if (!isWillPublished) session.will = undefined // [MQTT-3.14.4-3]
     const now = this.#services.clock.now()
     this.away(session, now)

@@ -1,6 +1,8 @@
 import type { MqttError } from '../base/errors.ts'
 import type { Message } from '../contract/message.ts'
+import { QoS } from '../packet/packets.ts'
 import type { Changes, ReceivedChange, SessionRecord, SubscriptionChange } from '../contract/store.ts'
+import type { ClusterBatch, Orphan } from './journal-peer.ts'
 import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter } from './pending-message.ts'
 
 /** What gathers until the next commit, and who waits for it. */
@@ -15,12 +17,14 @@ export class JournalBatch implements Changes {
   sent: JournalDelivery[] = []
   removed: JournalDelivery[] = []
   aliveAt = 0
+  /** What it tells other nodes; undefined outside a cluster. */
+  cluster: ClusterBatch | undefined = undefined
   /** It is to be committed even if that the broker runs is all there is to say. */
   isBeat = false
   /** Of the messages, roughly. */
   bytes = 0
   readonly #subscriptions = new Map<string, SubscriptionChange>()
-  readonly #received = new Map<number, ReceivedChange>()
+  readonly #received = new Map<string, ReceivedChange>()
 
   get subscriptions (): SubscriptionChange[] { return [...this.#subscriptions.values()] }
 
@@ -28,7 +32,7 @@ export class JournalBatch implements Changes {
 
   /** Whether there is anything to write; to wait is not. */
   get hasChanges (): boolean {
-    return this.isBeat || this.enqueued.length + this.sent.length + this.removed.length > 0 ||
+    return this.isBeat || this.cluster?.hasChanges === true || this.enqueued.length + this.sent.length + this.removed.length > 0 ||
       this.sessions.size + this.retained.size + this.#subscriptions.size + this.#received.size > 0
   }
 
@@ -46,7 +50,7 @@ export class JournalBatch implements Changes {
   }
 
   receive (change: ReceivedChange): void {
-    this.#received.set(change.session * 0x10000 + change.packetIdentifier, change)
+    this.#received.set(`${change.session}/${change.packetIdentifier}`, change)
   }
 
   /** A stored delivery was sent, or released. */
@@ -66,8 +70,32 @@ export class JournalBatch implements Changes {
     this.sent = this.sent.filter(({ state }) => state === DeliveryState.stored)
   }
 
+  /**
+   * Takes out what belongs to Sessions that are another node's, so that the rest can be sealed again.
+   * @param clients whose Sessions those are: what they published at QoS 2 and was not acknowledged comes again, to their new node
+   * @returns messages that other nodes have to bring to those Sessions
+   */
+  reopen (fenced: ReadonlySet<number>, clients: ReadonlySet<string>, error: MqttError): Orphan[] {
+    for (const number of fenced) this.sessions.delete(number)
+    for (const [key, { session }] of this.#subscriptions) if (fenced.has(session)) this.#subscriptions.delete(key)
+    for (const [key, { session }] of this.#received) if (fenced.has(session)) this.#received.delete(key)
+    this.sent = this.sent.filter(({ session }) => !fenced.has(session))
+    this.removed = this.removed.filter(({ session }) => !fenced.has(session))
+    const revoked = this.messages.filter(({ message: { qos, publisher } }) => qos === QoS.exactlyOnce && publisher !== undefined && clients.has(publisher))
+    for (const pending of revoked) this.#revoke(pending, error)
+    for (const pending of this.messages) pending.reopen()
+    return this.messages.flatMap(pending => pending.leave(fenced))
+  }
+
+  #revoke (pending: PendingMessage, error: MqttError): void {
+    this.messages.splice(this.messages.indexOf(pending), 1)
+    for (const delivery of pending.deliveries) delivery.refused()
+    pending.refused(error)
+  }
+
   /** It is written: tells all whom it concerns. What one of them throws keeps it from nobody else. */
   stored (failed: (error: unknown) => void): void {
+    this.cluster?.stored()
     for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.stored() }, failed)
     tellEach(this.messages, pending => { pending.stored() }, failed)
     tellEach(this.waiters, waiter => { waiter.stored() }, failed)
@@ -79,6 +107,7 @@ export class JournalBatch implements Changes {
    */
   refused (error: MqttError, failed: (error: unknown) => void): Waiter[] {
     const again: Waiter[] = []
+    this.cluster?.refused()
     for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.refused() }, failed)
     tellEach(this.messages, pending => { pending.refused(error) }, failed)
     tellEach(this.waiters, waiter => { if (waiter.refused(error)) again.push(waiter) }, failed)

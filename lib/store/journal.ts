@@ -2,6 +2,7 @@ import { ErrorCode, MqttError } from '../base/errors.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { Logger } from '../contract/logger.ts'
+import { CommitRefused } from '../contract/emitter.ts'
 import type { Message } from '../contract/message.ts'
 import type { SessionRecord, Store } from '../contract/store.ts'
 import { storeFailed } from '../contract/store-errors.ts'
@@ -9,6 +10,7 @@ import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
+import type { JournalPeer } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -44,9 +46,12 @@ export class Journal {
   #isOpen = false
   /** From here on nothing is written. */
   #isClosed = false
+  #isDiscarded = false
   #isCommitting = false
   #isFailing = false
   #resume: (() => void)[] = []
+  /** The cluster that the broker is part of. */
+  peer: JournalPeer | undefined = undefined
 
   constructor (store: Store, services: JournalServices) {
     this.store = store
@@ -66,6 +71,9 @@ export class Journal {
     this.#nextSession = nextSession
     return aliveAt
   }
+
+  /** Numbers from here on are not anybody else's: a node has joined a cluster. */
+  continueAt (nextSession: number): void { this.#nextSession = nextSession }
 
   /** A number that no other Session has, had or will have. */
   newSession (): number {
@@ -93,10 +101,19 @@ export class Journal {
   /** A message is retained, or, without a payload, has removed the one that was. */
   retain (message: Message): void {
     this.#batch.retained.set(message.topicName, message.payload.length === 0 ? undefined : message)
-    const pending = this.#pendingOf(message)
-    pending.isRetained = true
+    this.#bind(this.#pendingOf(message))
+  }
+
+  /** A message goes to other nodes, and its publisher is told when it has. */
+  send (message: Message): void { this.#bind(this.#pendingOf(message)) }
+
+  #bind (pending: PendingMessage): void {
+    pending.isBound = true
     this.#gather(pending)
   }
+
+  /** Something that is committed with the rest has come up elsewhere. */
+  plan (): void { this.#plan() }
 
   /** A retained message has expired. */
   forgetRetained (topicName: string): void {
@@ -138,6 +155,19 @@ export class Journal {
     this.#plan()
   }
 
+  /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there; the rest is to be refused. */
+  forget (delivery: JournalDelivery): void {
+    if (delivery.message.origin === 0 && delivery.state !== DeliveryState.stored) return
+    delivery.state = DeliveryState.done
+    delivery.pending?.complete(delivery)
+  }
+
+  /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
+  synced (): Promise<void> {
+    this.#batch.isBeat = true
+    return this.written()
+  }
+
   /** Lets the store know now and then that the broker runs, since the clocks of who is connected start when it is killed. */
   beat (): void {
     if (this.#services.clock.now() - this.#aliveAt < beatMs) return
@@ -165,12 +195,22 @@ export class Journal {
     return this.#batch.bytes < maximumGatheredBytes ? undefined : new Promise(resolve => { this.#resume.push(resolve) })
   }
 
+  /** What has gathered, and what is being committed, is not this broker's to write any more: from here on nothing is. */
+  discard (error: MqttError): void {
+    this.#isDiscarded = true
+    const batch = this.#batch
+    this.#batch = new JournalBatch()
+    for (const pending of batch.messages) pending.seal()
+    batch.enqueued = batch.messages
+    batch.refused(error, this.#failed)
+  }
+
   /** Writes what is left and closes the store. */
   async close (): Promise<void> {
     if (!this.#isOpen) return
     this.#isOpen = false
     try {
-      await this.written()
+      if (!this.#isDiscarded) await this.written()
     } finally {
       this.#isClosed = true
       this.#stopWaiting?.()
@@ -188,8 +228,9 @@ export class Journal {
   }
 
   /** Whether it is worth waiting for acknowledgements: nobody has the message that could not send one. */
-  #canAwait ({ state }: PendingMessage, { qos, packetIdentifier }: JournalDelivery): boolean {
-    return state <= PendingState.awaited && qos === QoS.atLeastOnce && packetIdentifier !== 0 && (this.store.patienceMs ?? 0) > 0
+  #canAwait ({ state }: PendingMessage, { qos, packetIdentifier, message, sharedFilter }: JournalDelivery): boolean {
+    if (state > PendingState.awaited || qos !== QoS.atLeastOnce || packetIdentifier === 0 || (this.store.patienceMs ?? 0) === 0) return false
+    return this.peer === undefined || (message.origin > 0 && sharedFilter === undefined) // a node that dies leaves its inbox, and nothing else
   }
 
   /** It has to be written, and what came before it not later. */
@@ -245,19 +286,32 @@ export class Journal {
     this.#batch = new JournalBatch()
     this.#cancel = undefined
     this.#isCommitting = true
+    batch.cluster = this.peer?.seal()
     batch.seal(this.#services.clock.now())
-    const error = await this.#write(batch)
+    const error = await this.#writeAddressed(batch)
     if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)
     for (const resume of this.#resume.splice(0)) resume()
-    if (this.#batch.hasWork) this.#plan()
+    if (this.#batch.hasWork || this.peer?.hasWork === true) this.#plan()
   }
 
   readonly #failed = (error: unknown): void => {
     this.#services.logger.error({ err: error }, 'an unexpected error after a commit')
+  }
+
+  /** Until the other nodes have nothing against it. */
+  async #writeAddressed (batch: JournalBatch): Promise<MqttError | undefined> {
+    for (;;) {
+      const error = await this.#write(batch)
+      if (!(error instanceof CommitRefused) || batch.cluster === undefined) return error
+      const clients = await batch.cluster.catchUp(error)
+      const orphans = batch.reopen(new Set(error.fenced), clients, error)
+      batch.cluster.readdress(orphans)
+      batch.seal(this.#services.clock.now())
+    }
   }
 
   async #write (batch: JournalBatch): Promise<MqttError | undefined> {

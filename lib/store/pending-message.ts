@@ -48,8 +48,8 @@ export class PendingMessage implements Enqueued {
   deliveries: JournalDelivery[] = nobody
   /** What its publisher will be told. */
   reasonCode: ReasonCode = ReasonCode.success
-  /** No acknowledgement makes writing it needless. */
-  isRetained = false
+  /** No acknowledgement makes writing it needless: it is retained, or goes to other nodes. */
+  isBound = false
   state: PendingState = PendingState.fresh
   /** Where it stands among those that are awaited. */
   place: (PendingMessage | undefined)[] = nowhere
@@ -65,7 +65,9 @@ export class PendingMessage implements Enqueued {
     this.owner = owner
   }
 
-  get isSettled (): boolean { return this.#open === 0 && !this.isRetained }
+  isToldTo (waiter: Waiter): boolean { return this.#waiter === waiter }
+
+  get isSettled (): boolean { return this.#open === 0 && !this.isBound }
 
   /** The publisher, who is told once. */
   tell (waiter: Waiter): void { this.#waiter = waiter }
@@ -92,6 +94,26 @@ export class PendingMessage implements Enqueued {
     this.message.pending = undefined
     this.state = PendingState.sealed
     this.deliveries = nobody
+  }
+
+  /** Takes deliveries again: the commit that it was part of has to be put together anew. */
+  reopen (): void {
+    this.message.pending ??= this
+    this.state = PendingState.gathered
+    for (const delivery of this.deliveries) if (delivery.state === DeliveryState.writing) delivery.state = DeliveryState.gathered
+  }
+
+  /** Takes out deliveries of Sessions that are another node's. @returns those that the new owner does not find in this node's inbox */
+  leave (fenced: ReadonlySet<number>): JournalDelivery[] {
+    const gone = this.deliveries.filter(({ session }) => fenced.has(session))
+    if (gone.length === 0) return gone
+    if (this.message.origin === 0) this.isBound = true // whoever published it waits until another node has it
+    this.deliveries = this.deliveries.filter(({ session }) => !fenced.has(session))
+    for (const delivery of gone) {
+      delivery.state = DeliveryState.lost
+      if (delivery.pending === this) this.complete(delivery)
+    }
+    return this.message.origin === 0 ? gone : []
   }
 
   /** Leaves out deliveries that were done with before they were written. */

@@ -44,6 +44,8 @@ export class PacketClient {
   readonly received: Packet[] = []
   version: ProtocolVersion
   isEnded = false
+  /** Resolves when what was under way has come to rest. */
+  settle: () => Promise<void> = settled
   readonly #decoder: Decoder
   readonly #theirs: Duplex
 
@@ -70,7 +72,7 @@ export class PacketClient {
 
   /** What has come since the last call, once everything has come to rest. */
   async take (): Promise<Packet[]> {
-    await settled()
+    await this.settle()
     return this.received.splice(0)
   }
 
@@ -86,7 +88,7 @@ export class PacketClient {
   async subscribe (topicFilter: string, options: Partial<SubscriptionRequest> = {}, properties?: Properties): Promise<SubackPacket | undefined> {
     const subscription = { topicFilter, qos: 2 as QoS, noLocal: false, retainAsPublished: false, retainHandling: 0 as const, ...options }
     this.send({ type: PacketType.subscribe, packetIdentifier: 65_000, subscriptions: [subscription], properties })
-    await settled()
+    await this.settle()
     const index = this.received.findIndex(({ type }) => type === PacketType.suback)
     return index < 0 ? undefined : this.received.splice(index, 1)[0] as SubackPacket
   }
@@ -116,11 +118,13 @@ export class PacketClient {
 }
 
 /** A Client whose CONNECT was accepted; its CONNACK is the second value. */
-export async function connect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}): Promise<[PacketClient, ConnackPacket]> {
+export async function connect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}, settle = settled): Promise<[PacketClient, ConnackPacket]> {
   const packet = connectPacket(fields)
   const client = new PacketClient(broker as Broker, packet.protocolVersion)
+  client.settle = settle
   client.send(packet)
-  const [connack] = await client.take()
+  await settle()
+  const connack = client.received.shift()
   if (connack?.type !== PacketType.connack || connack.reasonCode !== ReasonCode.success) throw new Error(`CONNECT was not accepted: ${JSON.stringify(connack)}`)
   return [client, connack]
 }

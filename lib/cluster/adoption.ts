@@ -1,0 +1,68 @@
+import type { Emitter, ImportedSession, Pulse } from '../contract/emitter.ts'
+import type { ClusterServices } from './cluster-services.ts'
+
+/** What adopting needs of the cluster. */
+export interface Adopter {
+  /** Runs what brings Sessions to this node; what comes for them meanwhile is not missed. */
+  whileComing<T> (run: () => Promise<T>): Promise<T>
+  import (session: ImportedSession): void
+  /** Hands messages on that were for members of Shared Subscriptions of a node that is gone. */
+  redispatch (frame: Buffer): void
+  /** Resolves when all of that is stored. */
+  written (): Promise<void>
+}
+
+/** Takes over what nodes leave that have died, or gone. */
+export class Adoption {
+  readonly #emitter: Emitter
+  readonly #services: ClusterServices
+  readonly #adopter: Adopter
+  readonly #busy = new Set<number>()
+  /** Milliseconds since the epoch: from when on this node could have heard of the others. */
+  #hearsSince = Infinity
+
+  constructor (emitter: Emitter, services: ClusterServices, adopter: Adopter) {
+    this.#emitter = emitter
+    this.#services = services
+    this.#adopter = adopter
+  }
+
+  /** A beat was answered. After an outage everybody seems dead: only who has listened for a whole lease can tell. */
+  heard ({ dead, left }: Pulse): void {
+    const now = this.#services.clock.now()
+    this.#hearsSince = Math.min(this.#hearsSince, now)
+    for (const generation of left) this.#begin(generation)
+    if (now - this.#hearsSince < this.#emitter.leaseMs) return
+    for (const generation of dead) this.#begin(generation)
+  }
+
+  /** A beat was not answered. */
+  deaf (): void { this.#hearsSince = Infinity }
+
+  #begin (generation: number): void {
+    if (this.#busy.has(generation)) return
+    this.#busy.add(generation)
+    this.#adopt(generation).catch((error: unknown) => {
+      this.#services.logger.error({ err: error, generation }, 'the Sessions of a node that is gone could not all be taken over; it is tried again')
+    }).finally(() => { this.#busy.delete(generation) })
+  }
+
+  async #adopt (generation: number): Promise<void> {
+    const count = await this.#adopter.whileComing(() => this.#pages(generation))
+    if (count === undefined) return
+    for await (const { bytes } of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(bytes)
+    await this.#adopter.written()
+    await this.#emitter.bury(generation)
+    this.#services.logger.info({ generation, sessions: count }, 'took over the Sessions of a node that is gone')
+  }
+
+  /** @returns how many came; undefined when another node is at it */
+  async #pages (generation: number): Promise<number | undefined> {
+    let count: number | undefined
+    for await (const page of this.#emitter.adopt(generation)) {
+      for (const session of page) this.#adopter.import(session)
+      count = (count ?? 0) + page.length
+    }
+    return count
+  }
+}

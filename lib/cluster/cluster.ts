@@ -1,0 +1,306 @@
+import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { Emitter, EmitterEvents, ImportedSession, InboxEntry, LogEntry, NodeDescription, NodeState } from '../contract/emitter.ts'
+import type { Session } from '../session/session.ts'
+import type { Journal } from '../store/journal.ts'
+import { Adoption, type Adopter } from './adoption.ts'
+import { Barrier } from './barrier.ts'
+import type { ClusterServices } from './cluster-services.ts'
+import { FrameCodec } from './frames.ts'
+import { Inbound } from './inbound.ts'
+import { deliverTo } from './outbound-batch.ts'
+import { Outbound } from './outbound.ts'
+import { Peers } from './peers.ts'
+import { restoreSession } from './restore-session.ts'
+
+/** Milliseconds that a CONNECT waits until its Client Identifier is this node's own, and `close` until the others know. */
+const answerTimeoutMs = 5_000
+/** Beats in a lease. */
+const beatsInLease = 4
+
+/** Told of what happens in the cluster. */
+export interface ClusterEvents {
+  joined (node: { readonly generation: number, readonly name: string }): void
+  left (generation: number): void
+}
+
+/** One node of a cluster: the broker's side of an {@link Emitter}. */
+export class Cluster implements EmitterEvents, Adopter {
+  readonly emitter: Emitter
+  readonly outbound: Outbound
+  /** Whether the other nodes can be reached. */
+  isReachable = true
+  generation = 0
+  readonly #services: ClusterServices
+  readonly #journal: Journal
+  readonly #description: NodeDescription
+  readonly #peers: Peers
+  readonly #inbound: Inbound
+  readonly #barrier: Barrier
+  readonly #adoption: Adoption
+  readonly #frames = new FrameCodec()
+  /** Claims that wait for their answer, and adoptions that go on. */
+  #coming = 0
+  /** The log's end when Sessions came last: what it tells of them up to there is true here. */
+  #cameAt = 0
+  /** Client Identifiers of Sessions that were given up lately: commits that still touch them are refused. */
+  #evicted = new Map<number, string>()
+  #evictedBefore = new Map<number, string>()
+  #stop: (() => void) | undefined = undefined
+  #isBeating = false
+  #isClosed = false
+
+  constructor (services: ClusterServices, journal: Journal, emitter: Emitter, description: NodeDescription, events: ClusterEvents) {
+    this.#services = services
+    this.#journal = journal
+    this.emitter = emitter
+    this.#description = description
+    this.#barrier = new Barrier(services.clock)
+    this.#peers = new Peers(services, {
+      routesAdded: (generation, position) => { this.outbound.control(generation, this.#frames.confirmation(this.generation, position)) },
+      joined: node => {
+        this.#barrier.joined(node.generation, this.#peers.position)
+        events.joined(node)
+      },
+      left: generation => {
+        this.#barrier.left(generation)
+        events.left(generation)
+      },
+      evict: sessions => this.#evictAll(sessions),
+    })
+    this.#peers.isToBeHeld = position => this.#coming > 0 && this.#cameAt < position
+    this.outbound = new Outbound(services, journal, this.#peers)
+    this.#inbound = new Inbound(services, {
+      confirmed: ({ generation, position }) => { this.#barrier.confirmed(generation, position) },
+      kicked: ({ clientIdentifier, reasonCode }) => { this.disconnectHere(clientIdentifier, reasonCode as ReasonCode) },
+      settled: position => { this.outbound.settle(position) },
+    })
+    this.#adoption = new Adoption(emitter, services, this)
+    journal.peer = this.outbound
+    services.router.join(this.outbound)
+  }
+
+  /** @throws MqttError when the cluster does not take this node */
+  async join (): Promise<void> {
+    const { routes } = this.#services.router
+    if (routes !== undefined) routes.onChange = () => { this.#journal.plan() }
+    await this.#becomeNode()
+    this.#stop = this.#services.clock.every(Math.max(1, Math.floor(this.emitter.leaseMs / beatsInLease)), () => { void this.#beat() })
+  }
+
+  /** The retained messages have been read. */
+  retainedRead (): void { this.#peers.retainedRead() }
+
+  /** Whether what was read of a topic's retained message may be older than what the log has told. */
+  isRetainedFresh (topicName: string): boolean { return this.#peers.isFresh(topicName) }
+
+  logged (entry: LogEntry): void {
+    if (!this.#isClosed) this.#peers.logged(entry)
+  }
+
+  received (entry: InboxEntry): void {
+    if (this.#isClosed) return
+    if (entry.kind === 'frame') this.#inbound.received(entry)
+    else {
+      this.#evictOne(entry.clientIdentifier, entry.session)
+      this.#inbound.passed(entry.position)
+    }
+  }
+
+  /** What this node had is others' now: it lets all of it go, and joins anew. */
+  fenced (): void {
+    if (this.#isClosed) return
+    const { logger, sessions } = this.#services
+    logger.error({ generation: this.generation }, 'the other nodes took this one for dead: it closes its clients and joins anew')
+    for (const session of [...sessions]) this.#evict(session)
+    void this.#becomeNode(true)
+  }
+
+  reachable (isReachable: boolean, error: Error | undefined): void {
+    this.isReachable = this.outbound.isReachable = isReachable
+    const { logger } = this.#services
+    if (isReachable) logger.info({ emitter: this.emitter.name }, 'the other nodes can be reached again')
+    else logger.error({ err: error, emitter: this.emitter.name }, 'the other nodes cannot be reached; acknowledgements wait')
+  }
+
+  /**
+   * Makes a Client Identifier this node's own, and its Session with it, wherever that is.
+   * @returns the number of the Session, or of the one that is to begin
+   * @throws MqttError Server unavailable when the cluster does not answer
+   */
+  claim (clientIdentifier: string): Promise<number> {
+    return this.#withinTime(this.whileComing(() => this.#claim(clientIdentifier)))
+  }
+
+  /** Resolves when every node knows what this one wants, and this one knows what was retained before. */
+  async routed (): Promise<void> {
+    await this.#journal.synced()
+    await this.#peers.reached(this.emitter.logEnd)
+    await this.#barrier.passed(this.#peers.ownRoutesAt)
+  }
+
+  /** Sends a Client away, at whichever node it is. @returns false when it is at none */
+  async kick (clientIdentifier: string, reasonCode: ReasonCode): Promise<boolean> {
+    if (this.disconnectHere(clientIdentifier, reasonCode)) return true
+    for (const { generation } of await this.emitter.nodes()) {
+      if (generation === this.generation || !await this.#isOnline(generation, clientIdentifier)) continue
+      this.outbound.control(generation, this.#frames.kick(clientIdentifier, reasonCode))
+      await this.#journal.written()
+      return true
+    }
+    return false
+  }
+
+  nodes (): Promise<readonly NodeState[]> { return this.emitter.nodes() }
+
+  disconnectHere (clientIdentifier: string, reasonCode: ReasonCode): boolean {
+    const sink = this.#services.sessions.get(clientIdentifier)?.sink
+    sink?.disconnect(reasonCode)
+    return sink !== undefined
+  }
+
+  async whileComing<T> (run: () => Promise<T>): Promise<T> {
+    this.#coming++
+    this.#inbound.record()
+    try {
+      return await run()
+    } finally {
+      if (--this.#coming === 0) this.#inbound.stopRecording()
+      this.#peers.goOn()
+    }
+  }
+
+  /** A Session of another node is this one's from now on. All in one go: nothing that is for it may come between. */
+  import (imported: ImportedSession): void {
+    const { sessions, clock } = this.#services
+    const before = sessions.get(imported.record.clientIdentifier)
+    if (before !== undefined && imported.record.hasEnded !== true) this.#evict(before) // it had been taken from us, and we did not know
+    const session = restoreSession(this.#services, this.#journal, imported, imported.heardAt ?? clock.now())
+    if (session !== undefined) this.#handOver(session, imported)
+    this.outbound.recovered(imported.number)
+    this.#cameAt = this.emitter.logEnd
+    this.#peers.goOn()
+  }
+
+  redispatch (frame: Buffer): void {
+    for (const { message, shares } of this.#inbound.messages(frame, 0)) {
+      for (const topicFilter of shares) this.#services.router.share(topicFilter)?.deliver(message)
+    }
+  }
+
+  written (): Promise<void> { return this.#journal.written() }
+
+  /** Writes what is left and stops being a node: the others take over what it has. */
+  async close (): Promise<void> {
+    this.#stop?.()
+    try {
+      await this.#withinTime(this.#leave())
+    } catch (error) {
+      this.#services.logger.warn({ err: error, generation: this.generation }, 'this node could not say that it leaves; the others take over what it had when they miss it')
+    } finally {
+      this.#isClosed = true
+      this.#barrier.close()
+      this.#peers.reset()
+      this.#journal.peer = undefined
+      this.#journal.discard(unavailable())
+    }
+  }
+
+  async #leave (): Promise<void> {
+    await this.#journal.written()
+    this.#isClosed = true
+    await this.emitter.leave()
+  }
+
+  /** @throws MqttError Server unavailable when the cluster does not answer */
+  #withinTime<T> (answer: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#services.clock.after(answerTimeoutMs, () => { reject(unavailable()) })
+      answer.then(resolve, reject).finally(cancel)
+    })
+  }
+
+  async #becomeNode (isAgain = false): Promise<void> {
+    this.#peers.reset()
+    this.#inbound.reset()
+    this.outbound.reset()
+    const { generation, nextSession, moves } = await this.emitter.join(this.#forwardTo(), this.#description)
+    this.generation = this.#peers.generation = generation
+    this.#peers.moves = Math.max(this.#peers.moves, moves)
+    this.#journal.continueAt(nextSession)
+    if (isAgain) this.#services.router.routes?.retell()
+  }
+
+  /** Entries of a generation that is over are not this node's any more. */
+  #forwardTo (): EmitterEvents { return this }
+
+  async #claim (clientIdentifier: string): Promise<number> {
+    const { session, imported } = await this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() })
+    if (imported !== undefined) this.import(imported)
+    else this.#evictStranger(clientIdentifier, session)
+    return session
+  }
+
+  /** A Session of that Client Identifier which is not the one that the cluster knows had been taken from this node. */
+  #evictStranger (clientIdentifier: string, number: number): void {
+    const session = this.#services.sessions.get(clientIdentifier)
+    if (session !== undefined && session.number !== number) this.#evict(session)
+  }
+
+  /** What was on its way to the Session, in its order: by way of its former nodes, then through this one's inbox, then what is published here and was not committed yet. */
+  #handOver (session: Session, { remainder, since }: ImportedSession): void {
+    for (const { bytes, skip } of remainder) {
+      for (const { message, isForAll } of this.#inbound.messages(bytes, skip)) deliverTo(session, message, isForAll)
+    }
+    this.#inbound.replay(session, since)
+    this.#peers.sealed?.imported.push(session)
+    for (const { message, isForAll } of this.outbound.messages) deliverTo(session, message, isForAll)
+  }
+
+  #evictOne (clientIdentifier: string, number: number): void {
+    const session = this.#services.sessions.get(clientIdentifier)
+    if (session?.number === number) this.#evict(session)
+  }
+
+  #evictAll (numbers: readonly number[]): ReadonlySet<string> {
+    const unknown = new Set(numbers.filter(number => !this.#wasEvicted(number)))
+    if (unknown.size > 0) for (const session of [...this.#services.sessions]) if (unknown.has(session.number)) this.#evict(session)
+    return new Set(numbers.map(number => this.#evicted.get(number) ?? this.#evictedBefore.get(number)).filter(name => name !== undefined))
+  }
+
+  #wasEvicted (number: number): boolean { return this.#evicted.has(number) || this.#evictedBefore.has(number) }
+
+  #evict (session: Session): void {
+    this.#evicted.set(session.number, session.clientIdentifier)
+    this.#services.sessions.abandon(session)
+    this.#services.router.forget(session)
+  }
+
+  async #isOnline (generation: number, clientIdentifier: string): Promise<boolean> {
+    for await (const online of this.emitter.online(generation)) if (online === clientIdentifier) return true
+    return false
+  }
+
+  async #beat (): Promise<void> {
+    if (this.#isBeating) return
+    this.#isBeating = true
+    this.outbound.flush()
+    this.#evictedBefore = this.#evicted
+    this.#evicted = new Map()
+    try {
+      const { metrics, sessions, router } = this.#services
+      const pulse = await this.emitter.beat({ clientsConnected: metrics.clientsConnected, sessions: sessions.size, subscriptions: router.subscriptionCount })
+      for (const generation of pulse.dead) this.#barrier.suspect(generation)
+      if (!this.#isClosed) this.#adoption.heard(pulse)
+    } catch (error) {
+      this.#adoption.deaf()
+      this.#services.logger.warn({ err: error }, 'the cluster did not answer a beat')
+    } finally {
+      this.#isBeating = false
+    }
+  }
+}
+
+function unavailable (): MqttError {
+  return new MqttError(ErrorCode.clusterUnavailable, ReasonCode.serverUnavailable, 'the other nodes of the cluster cannot be reached')
+}

@@ -1,0 +1,192 @@
+import type { ClusterChanges, Send, SessionReference } from '../contract/cluster-changes.ts'
+import { messagesInFrame, type CommitRefused } from '../contract/emitter.ts'
+import type { Message } from '../contract/message.ts'
+import { QoS } from '../packet/packets.ts'
+import { recipientOf } from '../router/delivery-plan.ts'
+import type { RemoteNode } from '../router/remote-node.ts'
+import type { Session } from '../session/session.ts'
+import type { ClusterBatch, Orphan } from '../store/journal-peer.ts'
+import type { ClusterServices } from './cluster-services.ts'
+import type { FrameCodec } from './frames.ts'
+import type { Peers } from './peers.ts'
+
+/** Over it a frame is cut in two. */
+const frameBytes = 512 * 1024
+
+/** A message that goes to other nodes: which, is decided when it is committed. */
+export interface Addressed {
+  readonly message: Message
+  readonly bytes: Buffer
+  /** To every node that wants the topic. */
+  readonly isForAll: boolean
+  /** To those nodes, for a member of each of those Shared Subscriptions. */
+  readonly shares: ReadonlyMap<RemoteNode, readonly string[]> | undefined
+  forAll (): void
+  forShare (node: RemoteNode, topicFilter: string): void
+}
+
+/** What has gathered by the time of a commit. */
+export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled'> {
+  readonly messages: Addressed[]
+  readonly controls: ReadonlyMap<number, readonly Buffer[]>
+  readonly released: SessionReference[]
+  readonly begun: SessionReference[]
+  readonly recovered: number[]
+  /** Topics whose retained message is part of the commit. */
+  readonly retained: ReadonlySet<string>
+}
+
+/** Who gets back what could not be told. */
+export interface OutboundOwner { takeBack (batch: OutboundBatch): void }
+
+/** What one commit tells the other nodes. */
+export class OutboundBatch implements ClusterBatch {
+  readonly routes: ClusterChanges['routes']
+  readonly presence: ClusterChanges['presence']
+  readonly settled: number
+  readonly retained: Gathered['retained']
+  released: SessionReference[]
+  begun: SessionReference[]
+  recovered: number[]
+  sends: Send[] = []
+  moves: number | undefined = undefined
+  /** Sessions that have come to this node since the batch was sealed: the messages are for them, too. */
+  readonly imported: Session[] = []
+  #messages: Addressed[]
+  readonly #controls: Gathered['controls']
+  readonly #services: ClusterServices
+  readonly #peers: Peers
+  readonly #frames: FrameCodec
+  readonly #owner: OutboundOwner
+  #clients: ReadonlySet<string> = new Set()
+
+  constructor (services: ClusterServices, peers: Peers, frames: FrameCodec, gathered: Gathered, owner: OutboundOwner) {
+    this.#services = services
+    this.#peers = peers
+    this.#frames = frames
+    this.#owner = owner
+    this.#messages = gathered.messages
+    this.#controls = gathered.controls
+    this.routes = gathered.routes
+    this.presence = gathered.presence
+    this.settled = gathered.settled
+    this.retained = gathered.retained
+    this.released = gathered.released
+    this.begun = gathered.begun
+    this.recovered = gathered.recovered
+    peers.sealed = this
+  }
+
+  get hasChanges (): boolean {
+    return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size > 0 ||
+      this.released.length + this.begun.length + this.recovered.length > 0
+  }
+
+  stored (): void { this.#close() }
+
+  refused (): void {
+    this.#close()
+    this.#owner.takeBack(this)
+  }
+
+  async catchUp ({ fenced, moves }: CommitRefused): Promise<ReadonlySet<string>> {
+    await this.#peers.caughtUp(moves)
+    this.#clients = this.#peers.evictAll(fenced)
+    const gone = new Set(fenced)
+    this.released = this.released.filter(({ session }) => !gone.has(session))
+    this.begun = this.begun.filter(({ session }) => !gone.has(session))
+    this.recovered = this.recovered.filter(session => !gone.has(session))
+    return this.#clients
+  }
+
+  readdress (orphans: readonly Orphan[]): void {
+    this.#messages = this.#messages.filter(({ message }) => !this.#isRevoked(message))
+    for (const { message, sharedFilter } of orphans) {
+      if (sharedFilter === undefined) this.#adopt(message)
+      else this.#services.router.share(sharedFilter)?.deliver(message)
+    }
+    for (const session of this.imported.splice(0)) this.#deliverTo(session)
+    this.address()
+  }
+
+  /** Says who gets what, as the routes are now. */
+  address (): void {
+    const frames = new Frames()
+    for (const [generation, items] of this.#controls) for (const item of items) frames.add(generation, item)
+    for (const addressed of this.#messages) this.#address(addressed, frames)
+    this.sends = frames.sends
+    this.moves = this.#messages.some(({ message }) => message.qos > QoS.atMostOnce) ? this.#peers.moves : undefined
+  }
+
+  #close (): void {
+    if (this.#peers.sealed === this) this.#peers.sealed = undefined
+  }
+
+  /** What a Client that is another node's now published at QoS 2 and was not acknowledged comes again, there. */
+  #isRevoked ({ qos, publisher }: Message): boolean {
+    return qos === QoS.exactlyOnce && publisher !== undefined && this.#clients.has(publisher)
+  }
+
+  /** A message that no other node wanted, until one has taken its Session over. */
+  #adopt (message: Message): void {
+    const known = this.#messages.find(addressed => addressed.message === message)
+    if (known === undefined) this.#messages.push(new Unrouted(message, this.#frames.message(message)))
+    else known.forAll()
+  }
+
+  #deliverTo (session: Session): void {
+    for (const { message, isForAll } of this.#messages) deliverTo(session, message, isForAll)
+  }
+
+  #address ({ message, bytes, isForAll, shares }: Addressed, frames: Frames): void {
+    const nodes = isForAll ? this.#services.router.remotesOf(message.topic) : none
+    for (const node of nodes) if (shares?.has(node) !== true) frames.add(node.generation, bytes)
+    for (const [node, filters] of shares ?? []) frames.add(node.generation, this.#frames.sharedMessage(message, nodes.includes(node), filters))
+  }
+}
+
+const none: readonly RemoteNode[] = []
+
+/** A message for everybody, to a Session that was not there when it was handed out. QoS 0 is not kept for anybody. */
+export function deliverTo (session: Session, message: Message, isForAll: boolean): void {
+  const recipient = isForAll && message.qos > QoS.atMostOnce ? recipientOf(session, message) : undefined
+  if (recipient !== undefined) session.deliver(message, message.retain && recipient.retainAsPublished ? recipient.asRetained : recipient, undefined)
+}
+
+class Unrouted implements Addressed {
+  readonly message: Message
+  readonly bytes: Buffer
+  readonly isForAll: boolean = true
+  readonly shares: undefined = undefined
+
+  constructor (message: Message, bytes: Buffer) {
+    this.message = message
+    this.bytes = bytes
+  }
+
+  forAll (): void { /* it is */ }
+
+  forShare (): void { /* nobody asks while a batch is put together anew */ }
+}
+
+/** Items for each node, put together into frames that are not too large. */
+class Frames {
+  readonly #open = new Map<number, { items: Buffer[], bytes: number }>()
+  readonly #full: Send[] = []
+
+  add (generation: number, item: Buffer): void {
+    const frame = this.#open.get(generation) ?? { items: [], bytes: 0 }
+    if (frame.bytes > 0 && (frame.bytes + item.length > frameBytes || frame.items.length >= messagesInFrame - 1)) {
+      this.#full.push({ generation, bytes: Buffer.concat(frame.items) })
+      frame.items = []
+      frame.bytes = 0
+    }
+    frame.items.push(item)
+    frame.bytes += item.length
+    this.#open.set(generation, frame)
+  }
+
+  get sends (): Send[] {
+    return [...this.#full, ...[...this.#open].map(([generation, { items }]) => ({ generation, bytes: Buffer.concat(items) }))]
+  }
+}

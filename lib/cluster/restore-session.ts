@@ -1,0 +1,44 @@
+import { MqttError } from '../base/errors.ts'
+import type { StoredSession } from '../contract/store.ts'
+import type { Subscription } from '../contract/subscription.ts'
+import { Session } from '../session/session.ts'
+import { willOfRecord } from '../session/session-record.ts'
+import type { Journal } from '../store/journal.ts'
+import { parseTopicFilter } from '../topic/topic-filter.ts'
+import type { RestoreServices } from './cluster-services.ts'
+
+/**
+ * Builds a Session of what the store has kept. What fell due meanwhile is looked after by the next sweep.
+ * @param aliveAt milliseconds since the epoch: when its connection ended, if it had one
+ * @returns undefined for one that had ended, whose rest is being cleared away
+ */
+export function restoreSession (services: RestoreServices, journal: Journal, { number, record, subscriptions, queue }: StoredSession, aliveAt: number): Session | undefined {
+  const { sessions, topics } = services
+  const session = new Session(record.clientIdentifier, services)
+  session.number = number
+  session.sessionExpiryInterval = record.sessionExpiryInterval
+  if (record.will !== undefined) session.will = willOfRecord(record.will, record.clientIdentifier, topics)
+  if (record.hasEnded !== true) for (const subscription of subscriptions) resubscribe(services, session, subscription)
+  session.restore(services.newLog(journal, number, record.sessionExpiryInterval > 0, queue), queue)
+  if (record.hasEnded === true) {
+    sessions.clearAway(session)
+    return undefined
+  }
+  session.expiresAt = record.expiresAt ?? Infinity
+  session.willDueAt = record.willDueAt ?? Infinity
+  if (record.isConnected) sessions.away(session, aliveAt)
+  sessions.restore(session)
+  if (record.isConnected) sessions.save(session)
+  return session
+}
+
+/** Limits may have become narrower since. */
+function resubscribe ({ router, limits, logger }: RestoreServices, session: Session, subscription: Subscription): void {
+  const { topicFilter } = subscription
+  try {
+    router.subscribe(session, parseTopicFilter(topicFilter, limits), topicFilter, subscription)
+  } catch (error) {
+    if (!(error instanceof MqttError)) throw error
+    logger.warn({ err: error, clientIdentifier: session.clientIdentifier, topicFilter }, 'a stored subscription is not allowed any more')
+  }
+}

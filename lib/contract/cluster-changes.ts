@@ -1,0 +1,35 @@
+/** What a commit tells the other nodes. */
+export interface ClusterChanges {
+  /** What this node wants, see `LogEntry`. */
+  readonly routes: ReadonlyMap<string, number | undefined>
+  /** Frames for inboxes; those of nodes that are gone are left out. */
+  readonly sends: readonly Send[]
+  /** The moves that this node knew of when it decided whom to send to; undefined when that does not matter. More of them refuse the commit. */
+  readonly moves: number | undefined
+  /** All entries of the own inbox up to this position are done with; 0 says nothing. */
+  readonly settled: number
+  /**
+   * Sessions that have ended, so that their Client Identifiers are free; what is stored of them is removed by their records. Those that this node
+   * does not own are left alone.
+   */
+  readonly released: readonly SessionReference[]
+  /**
+   * Sessions that begin without a claim, because their Client Identifier was this node's own already, or is a new one. They come after `released`. One whose Client
+   * Identifier is another node's by now counts as fenced.
+   */
+  readonly begun: readonly SessionReference[]
+  /** By Client Identifier: whether it is online. */
+  readonly presence: ReadonlyMap<string, boolean>
+  /** Imported Sessions whose remainder is in the queue with this commit. */
+  readonly recovered: readonly number[]
+}
+
+export interface Send {
+  readonly generation: number
+  readonly bytes: Buffer
+}
+
+export interface SessionReference {
+  readonly clientIdentifier: string
+  readonly session: number
+}

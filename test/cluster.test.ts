@@ -1,0 +1,155 @@
+import t from 'tap'
+import { ReasonCode } from '../lib/index.ts'
+import { PacketType } from '../lib/packet/packets.ts'
+import { TestCluster } from './support/cluster.ts'
+
+t.test('a message reaches subscribers of other nodes, once for each Session', async t => {
+  const cluster = await TestCluster.start(t)
+  const [subscriber] = await cluster.connect(1, 's')
+  await subscriber.subscribe('a/+')
+  await subscriber.subscribe('a/#')
+  const [publisher] = await cluster.connect(0, 'p')
+  for (const qos of [0, 1, 2] as const) publisher.publish('a/b', `qos ${qos}`, { qos, packetIdentifier: qos })
+  await cluster.settle()
+  t.same(await subscriber.payloads(), ['qos 0', 'qos 1', 'qos 2'])
+  t.same((await publisher.take()).map(({ type }) => type), [PacketType.puback, PacketType.pubrec])
+})
+
+t.test('a Session goes on at another node: queue, in-flight messages and subscriptions', async t => {
+  const cluster = await TestCluster.start(t)
+  const [first] = await cluster.durable(1, 's', { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })
+  await first.subscribe('a', { qos: 1 })
+  const [publisher] = await cluster.connect(0, 'p')
+  for (const payload of ['1', '2', '3']) publisher.publish('a', payload, { qos: 1, packetIdentifier: Number(payload) })
+  await cluster.pass(500)
+  t.same(await first.payloads(), ['1'])
+  await first.vanish()
+  await cluster.settle()
+  const [second, connack] = await cluster.durable(2, 's')
+  t.equal(connack.sessionPresent, true)
+  const messages = await second.messages()
+  t.same(messages.map(({ payload, dup }) => [payload.toString(), dup]), [['1', true], ['2', false], ['3', false]])
+  publisher.publish('a', '4', { qos: 1, packetIdentifier: 4 })
+  await cluster.settle()
+  t.same(await second.payloads(), ['4'])
+})
+
+t.test('a Client Identifier that comes back elsewhere ends the old connection with Session taken over [MQTT-3.1.4-3]', async t => {
+  const cluster = await TestCluster.start(t)
+  for (const [name, open] of [['durable', cluster.durable.bind(cluster)], ['volatile', cluster.connect.bind(cluster)]] as const) {
+    const [first] = await open(0, name)
+    await first.subscribe(name, { qos: 1 })
+    const [second, connack] = await open(1, name)
+    t.equal(connack.sessionPresent, name === 'durable')
+    const told = await first.takeType(PacketType.disconnect)
+    t.same(told.map(({ reasonCode }) => reasonCode), [ReasonCode.sessionTakenOver])
+    const [publisher] = await cluster.connect(2, 'p')
+    publisher.publish(name, 'x', { qos: 1, packetIdentifier: 1 })
+    await cluster.settle()
+    t.same(await second.payloads(), name === 'durable' ? ['x'] : [])
+    t.same(await first.payloads(), [])
+  }
+})
+
+t.test('retained messages are everywhere', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [publisher] = await cluster.connect(0, 'p')
+  publisher.publish('r', 'kept', { qos: 1, packetIdentifier: 1, retain: true })
+  await cluster.settle()
+  const [subscriber] = await cluster.connect(1, 's')
+  await subscriber.subscribe('r')
+  await cluster.settle()
+  t.same(await subscriber.payloads(), ['kept'])
+  await cluster.add()
+  const [late] = await cluster.connect(2, 'late')
+  await late.subscribe('r')
+  await cluster.settle()
+  t.same(await late.payloads(), ['kept'])
+})
+
+t.test('a node that dies: its Sessions are taken over, their Wills published once, nothing acknowledged is lost', async t => {
+  const cluster = await TestCluster.start(t)
+  const will = { topicName: 'will', payload: Buffer.from('gone'), qos: 1 as const, retain: false, properties: undefined }
+  const [subscriber] = await cluster.durable(1, 's', { will })
+  await subscriber.subscribe('a', { qos: 1 })
+  const [watcher] = await cluster.connect(0, 'w')
+  await watcher.subscribe('will')
+  cluster.kill(1)
+  const [publisher] = await cluster.connect(0, 'p')
+  publisher.publish('a', 'while it was dead', { qos: 1, packetIdentifier: 1 })
+  await cluster.settle()
+  t.equal((await publisher.takeType(PacketType.puback)).length, 1)
+  await cluster.pass(30_000)
+  t.same(await watcher.payloads(), ['gone'])
+  const [again, connack] = await cluster.durable(2, 's')
+  t.equal(connack.sessionPresent, true)
+  t.same(await again.payloads(), ['while it was dead'])
+})
+
+t.test('a Client of a dead node goes on elsewhere at once', async t => {
+  const cluster = await TestCluster.start(t)
+  const [subscriber] = await cluster.durable(1, 's')
+  await subscriber.subscribe('a', { qos: 2 })
+  const [publisher] = await cluster.connect(0, 'p')
+  cluster.kill(1)
+  for (const id of [1, 2, 3]) publisher.publish('a', String(id), { qos: 2, packetIdentifier: id })
+  await cluster.settle()
+  const [again, connack] = await cluster.durable(2, 's')
+  t.equal(connack.sessionPresent, true)
+  t.same(await again.payloads(), ['1', '2', '3'])
+})
+
+t.test('a Shared Subscription has one member in the whole cluster for each message', async t => {
+  const cluster = await TestCluster.start(t)
+  const members = []
+  for (const index of [0, 1, 2]) {
+    const [member] = await cluster.connect(index, `m${index}`)
+    await member.subscribe('$share/g/a', { qos: 1 })
+    members.push(member)
+  }
+  await cluster.settle()
+  const [publisher] = await cluster.connect(0, 'p')
+  for (let i = 1; i <= 30; i++) publisher.publish('a', String(i), { qos: 1, packetIdentifier: i })
+  await cluster.settle()
+  const counts = await Promise.all(members.map(async member => (await member.payloads()).length))
+  t.same(counts, [10, 10, 10])
+})
+
+t.test('a node that slept finds itself fenced, closes its Clients and joins anew', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [client] = await cluster.durable(0, 's')
+  await client.subscribe('a', { qos: 1 })
+  cluster.at(0).node.cut()
+  await cluster.pass(30_000)
+  cluster.at(0).node.mend()
+  await cluster.pass(5_000)
+  t.equal(client.isEnded, true)
+  const [again, connack] = await cluster.durable(0, 's')
+  t.equal(connack.sessionPresent, true)
+  const [publisher] = await cluster.connect(1, 'p')
+  publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  await cluster.settle()
+  t.same(await again.payloads(), ['x'])
+})
+
+t.test('a graceful close hands Sessions over at once', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [client] = await cluster.durable(0, 's')
+  await client.subscribe('a', { qos: 1 })
+  const closing = cluster.at(0).broker.close()
+  await cluster.pass(3_000)
+  await closing
+  await cluster.pass(3_000)
+  const [publisher] = await cluster.connect(1, 'p')
+  publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  await cluster.settle()
+  const [again, connack] = await cluster.durable(1, 's')
+  t.equal(connack.sessionPresent, true)
+  t.same(await again.payloads(), ['x'])
+})
+
+t.test('half a cluster does not start', async t => {
+  const { persistence } = (await TestCluster.start(t, 1)).hub.node()
+  const { createBroker } = await import('../lib/index.ts')
+  await t.rejects(createBroker({ persistence }), { message: /emitter/ })
+})
