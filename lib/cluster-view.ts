@@ -1,6 +1,6 @@
 import { ReasonCode } from './base/reason-codes.ts'
 import type { Cluster } from './cluster/cluster.ts'
-import type { NodeState } from './contract/emitter.ts'
+import type { NodeState, PresenceEvent } from './contract/emitter.ts'
 
 /** A Client that is connected to some node of the cluster. */
 export interface ClusterClient {
@@ -33,6 +33,14 @@ export class ClusterView {
       if (!isAlive) continue
       for await (const clientIdentifier of this.#cluster.emitter.online(generation)) yield { clientIdentifier, generation }
     }
+  }
+
+  /**
+   * Who comes online and goes offline at any node, from now on: each time once. A Client that moves to another node stays online.
+   * @param options its signal ends it
+   */
+  presence ({ signal = new AbortController().signal }: { readonly signal?: AbortSignal } = {}): AsyncIterable<PresenceEvent> {
+    return this.#cluster.emitter.presence(signal)
   }
 
   /**

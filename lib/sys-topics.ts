@@ -1,4 +1,5 @@
 import type { Metrics } from './base/metrics.ts'
+import type { NodeState } from './contract/emitter.ts'
 import { Message } from './contract/message.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
 
@@ -13,7 +14,7 @@ const loads: ReadonlyMap<string, Counter> = new Map([
   ['bytes/received', 'bytesReceived'], ['bytes/sent', 'bytesSent'], ['connections', 'connectionsAccepted'],
 ])
 
-/** Publishes what the broker counts under `$SYS/broker/`, retained, as far as it has changed. Clients can only read it. */
+/** Publishes what the broker counts under `$SYS/broker/` and, for all nodes of a cluster together, `$SYS/cluster/`, retained, as far as it has changed. Clients can only read it. */
 export class SysTopics {
   readonly #services: BrokerServices
   readonly #version: string
@@ -32,12 +33,14 @@ export class SysTopics {
 
   publish (): void {
     this.#average()
-    for (const [name, value] of this.#values()) {
-      const text = String(value)
-      if (this.#last.get(name) === text) continue
-      this.#last.set(name, text)
-      this.#send(`$SYS/broker/${name}`, text)
-    }
+    for (const [name, value] of this.#values()) this.#tell(`$SYS/broker/${name}`, String(value))
+    for (const [name, value] of this.#clusterValues()) this.#tell(`$SYS/cluster/${name}`, String(value))
+  }
+
+  #tell (topicName: string, text: string): void {
+    if (this.#last.get(topicName) === text) return
+    this.#last.set(topicName, text)
+    this.#send(topicName, text)
   }
 
   #send (topicName: string, text: string): void {
@@ -69,6 +72,20 @@ export class SysTopics {
       ['subscriptions/count', router.subscriptionCount],
       ['shared_subscriptions/count', router.sharedSubscriptionCount],
       ...[...this.#averages].map(([name, value]): [string, string] => [name, value.toFixed(2)]),
+    ]
+  }
+
+  /** All nodes together, as they last said. */
+  #clusterValues (): [name: string, value: number][] {
+    const { cluster } = this.#services
+    if (cluster === undefined) return []
+    const alive = cluster.known.filter(({ isAlive }) => isAlive)
+    const sum = (of: (node: NodeState) => number): number => alive.reduce((total, node) => total + of(node), 0)
+    return [
+      ['nodes/count', alive.length],
+      ['clients/connected', sum(({ clientsConnected }) => clientsConnected)],
+      ['clients/total', sum(({ sessions }) => sessions)],
+      ['subscriptions/count', sum(({ subscriptions }) => subscriptions)],
     ]
   }
 

@@ -3,6 +3,7 @@ import { ReasonCode } from '../base/reason-codes.ts'
 import type { Emitter, EmitterEvents, ImportedSession, InboxEntry, LogEntry, NodeDescription, NodeState } from '../contract/emitter.ts'
 import type { Session } from '../session/session.ts'
 import type { Journal } from '../store/journal.ts'
+import type { Topic } from '../topic/topic.ts'
 import { Adoption, type Adopter } from './adoption.ts'
 import { Barrier } from './barrier.ts'
 import type { ClusterServices } from './cluster-services.ts'
@@ -15,6 +16,8 @@ import { restoreSession } from './restore-session.ts'
 
 /** Milliseconds that a CONNECT waits until its Client Identifier is this node's own, and `close` until the others know. */
 const answerTimeoutMs = 5_000
+/** Milliseconds between two packets of a publisher to a node that takes less than it is sent. */
+const slowdownMs = 10
 /** Beats in a lease. */
 const beatsInLease = 4
 
@@ -31,6 +34,8 @@ export class Cluster implements EmitterEvents, Adopter {
   /** Whether the other nodes can be reached. */
   isReachable = true
   generation = 0
+  /** The nodes, as of the last beat. */
+  known: readonly NodeState[] = []
   readonly #services: ClusterServices
   readonly #journal: Journal
   readonly #description: NodeDescription
@@ -66,7 +71,8 @@ export class Cluster implements EmitterEvents, Adopter {
         this.#barrier.left(generation)
         events.left(generation)
       },
-      evict: sessions => this.#evictAll(sessions),
+      backlogOf: generation => emitter.backlogOf(generation),
+      evict: (sessions, importedAs) => this.#evictAll(sessions, importedAs),
     })
     this.#peers.isToBeHeld = position => this.#coming > 0 && this.#cameAt < position
     this.outbound = new Outbound(services, journal, this.#peers)
@@ -102,7 +108,7 @@ export class Cluster implements EmitterEvents, Adopter {
     if (this.#isClosed) return
     if (entry.kind === 'frame') this.#inbound.received(entry)
     else {
-      this.#evictOne(entry.clientIdentifier, entry.session)
+      this.#evictOne(entry)
       this.#inbound.passed(entry.position)
     }
   }
@@ -113,7 +119,7 @@ export class Cluster implements EmitterEvents, Adopter {
     const { logger, sessions } = this.#services
     logger.error({ generation: this.generation }, 'the other nodes took this one for dead: it closes its clients and joins anew')
     for (const session of [...sessions]) this.#evict(session)
-    void this.#becomeNode(true)
+    this.#joinAnew()
   }
 
   reachable (isReachable: boolean, error: Error | undefined): void {
@@ -130,6 +136,12 @@ export class Cluster implements EmitterEvents, Adopter {
    */
   claim (clientIdentifier: string): Promise<number> {
     return this.#withinTime(this.whileComing(() => this.#claim(clientIdentifier)))
+  }
+
+  /** Resolves when a QoS 1 or 2 message of that topic may be published; undefined when it may at once. */
+  hold (topic: Topic): Promise<void> | undefined {
+    if (!this.#peers.isCongested || !this.#services.router.remotesOf(topic).some(({ isCongested }) => isCongested)) return undefined
+    return new Promise(resolve => { this.#services.clock.after(slowdownMs, resolve) })
   }
 
   /** Resolves when every node knows what this one wants, and this one knows what was retained before. */
@@ -173,10 +185,16 @@ export class Cluster implements EmitterEvents, Adopter {
   /** A Session of another node is this one's from now on. All in one go: nothing that is for it may come between. */
   import (imported: ImportedSession): void {
     const { sessions, clock } = this.#services
+    this.#evicted.delete(imported.number)
+    this.#evictedBefore.delete(imported.number)
     const before = sessions.get(imported.record.clientIdentifier)
     if (before !== undefined && imported.record.hasEnded !== true) this.#evict(before) // it had been taken from us, and we did not know
     const session = restoreSession(this.#services, this.#journal, imported, imported.heardAt ?? clock.now())
-    if (session !== undefined) this.#handOver(session, imported)
+    if (session !== undefined) {
+      session.importedAs = ++this.#peers.imports
+      session.ownSince = imported.since
+      this.#handOver(session, imported)
+    }
     this.outbound.recovered(imported.number)
     this.#cameAt = this.emitter.logEnd
     this.#peers.goOn()
@@ -220,6 +238,13 @@ export class Cluster implements EmitterEvents, Adopter {
     })
   }
 
+  #joinAnew (): void {
+    this.#becomeNode(true).catch((error: unknown) => {
+      this.#services.logger.error({ err: error }, 'the cluster could not be joined anew; it is tried again')
+      this.#services.clock.after(this.emitter.leaseMs / beatsInLease, () => { if (!this.#isClosed) this.#joinAnew() })
+    })
+  }
+
   async #becomeNode (isAgain = false): Promise<void> {
     this.#peers.reset()
     this.#inbound.reset()
@@ -257,14 +282,16 @@ export class Cluster implements EmitterEvents, Adopter {
     for (const { message, isForAll } of this.outbound.messages) deliverTo(session, message, isForAll)
   }
 
-  #evictOne (clientIdentifier: string, number: number): void {
+  /** A notice from before the Session came back to this node does not count. */
+  #evictOne ({ clientIdentifier, session: number, position }: InboxEntry & { kind: 'evicted' }): void {
     const session = this.#services.sessions.get(clientIdentifier)
-    if (session?.number === number) this.#evict(session)
+    if (session?.number === number && session.ownSince < position) this.#evict(session)
   }
 
-  #evictAll (numbers: readonly number[]): ReadonlySet<string> {
+  #evictAll (numbers: readonly number[], importedAs: number): ReadonlySet<string> {
     const unknown = new Set(numbers.filter(number => !this.#wasEvicted(number)))
-    if (unknown.size > 0) for (const session of [...this.#services.sessions]) if (unknown.has(session.number)) this.#evict(session)
+    const those = unknown.size === 0 ? [] : [...this.#services.sessions].filter(session => unknown.has(session.number) && session.importedAs <= importedAs)
+    for (const session of those) this.#evict(session)
     return new Set(numbers.map(number => this.#evicted.get(number) ?? this.#evictedBefore.get(number)).filter(name => name !== undefined))
   }
 
@@ -274,6 +301,8 @@ export class Cluster implements EmitterEvents, Adopter {
     this.#evicted.set(session.number, session.clientIdentifier)
     this.#services.sessions.abandon(session)
     this.#services.router.forget(session)
+    const { number, clientIdentifier } = session
+    if (number !== 0) this.outbound.readdress(this.#journal.expel(number, clientIdentifier), clientIdentifier)
   }
 
   async #isOnline (generation: number, clientIdentifier: string): Promise<boolean> {
@@ -292,6 +321,7 @@ export class Cluster implements EmitterEvents, Adopter {
       const pulse = await this.emitter.beat({ clientsConnected: metrics.clientsConnected, sessions: sessions.size, subscriptions: router.subscriptionCount })
       for (const generation of pulse.dead) this.#barrier.suspect(generation)
       if (!this.#isClosed) this.#adoption.heard(pulse)
+      this.known = await this.emitter.nodes()
     } catch (error) {
       this.#adoption.deaf()
       this.#services.logger.warn({ err: error }, 'the cluster did not answer a beat')

@@ -26,7 +26,7 @@ export interface Addressed {
 }
 
 /** What has gathered by the time of a commit. */
-export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled'> {
+export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled' | 'expired'> {
   readonly messages: Addressed[]
   readonly controls: ReadonlyMap<number, readonly Buffer[]>
   readonly released: SessionReference[]
@@ -44,6 +44,7 @@ export class OutboundBatch implements ClusterBatch {
   readonly routes: ClusterChanges['routes']
   readonly presence: ClusterChanges['presence']
   readonly settled: number
+  readonly expired: ClusterChanges['expired']
   readonly retained: Gathered['retained']
   released: SessionReference[]
   begun: SessionReference[]
@@ -52,6 +53,8 @@ export class OutboundBatch implements ClusterBatch {
   moves: number | undefined = undefined
   /** Sessions that have come to this node since the batch was sealed: the messages are for them, too. */
   readonly imported: Session[] = []
+  /** Sessions that had come from other nodes by then: what the commit says of those that came later is of their former time here. */
+  readonly sealedAt: number
   #messages: Addressed[]
   readonly #controls: Gathered['controls']
   readonly #services: ClusterServices
@@ -70,19 +73,24 @@ export class OutboundBatch implements ClusterBatch {
     this.routes = gathered.routes
     this.presence = gathered.presence
     this.settled = gathered.settled
+    this.expired = gathered.expired
     this.retained = gathered.retained
     this.released = gathered.released
     this.begun = gathered.begun
     this.recovered = gathered.recovered
+    this.sealedAt = peers.imports
     peers.sealed = this
   }
 
   get hasChanges (): boolean {
-    return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size > 0 ||
+    return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size + this.expired.size > 0 ||
       this.released.length + this.begun.length + this.recovered.length > 0
   }
 
-  stored (): void { this.#close() }
+  stored (): void {
+    this.#close()
+    if (this.sends.length > 0) this.#peers.watchBacklog(this.sends)
+  }
 
   refused (): void {
     this.#close()
@@ -90,8 +98,8 @@ export class OutboundBatch implements ClusterBatch {
   }
 
   async catchUp ({ fenced, moves }: CommitRefused): Promise<ReadonlySet<string>> {
+    this.#clients = this.#peers.evictAll(fenced, this.sealedAt)
     await this.#peers.caughtUp(moves)
-    this.#clients = this.#peers.evictAll(fenced)
     const gone = new Set(fenced)
     this.released = this.released.filter(({ session }) => !gone.has(session))
     this.begun = this.begun.filter(({ session }) => !gone.has(session))
@@ -140,7 +148,10 @@ export class OutboundBatch implements ClusterBatch {
 
   #address ({ message, bytes, isForAll, shares }: Addressed, frames: Frames): void {
     const nodes = isForAll ? this.#services.router.remotesOf(message.topic) : none
-    for (const node of nodes) if (shares?.has(node) !== true) frames.add(node.generation, bytes)
+    for (const node of nodes) {
+      if (node.isCongested && message.qos === QoS.atMostOnce) this.#services.dropped(undefined, message, 'slowConsumer')
+      else if (shares?.has(node) !== true) frames.add(node.generation, bytes)
+    }
     for (const [node, filters] of shares ?? []) frames.add(node.generation, this.#frames.sharedMessage(message, nodes.includes(node), filters))
   }
 }

@@ -3,7 +3,7 @@ import type { Message } from '../contract/message.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Outgoing, RemoteNode } from '../router/remote-node.ts'
 import type { Journal } from '../store/journal.ts'
-import type { JournalPeer } from '../store/journal-peer.ts'
+import type { JournalPeer, Orphan } from '../store/journal-peer.ts'
 import type { ClusterServices } from './cluster-services.ts'
 import { FrameCodec } from './frames.ts'
 import { OutboundBatch, type Addressed } from './outbound-batch.ts'
@@ -27,6 +27,7 @@ export class Outbound implements Outgoing, JournalPeer {
   #presence = new Map<string, boolean>()
   #recovered: number[] = []
   #retained = new Set<string>()
+  #expired = new Map<string, number>()
   #controls = new Map<number, Buffer[]>()
   #settled = 0
   #toldSettled = 0
@@ -44,7 +45,7 @@ export class Outbound implements Outgoing, JournalPeer {
   set isReachable (isReachable: boolean) { this.#isReachable = isReachable }
 
   get hasWork (): boolean {
-    return this.#messages.length + this.#released.length + this.#begun.length + this.#presence.size + this.#recovered.length + this.#controls.size > 0 ||
+    return this.#messages.length + this.#released.length + this.#begun.length + this.#presence.size + this.#recovered.length + this.#controls.size + this.#expired.size > 0 ||
       (this.#services.router.routes?.hasChanges === true) || this.#settled - this.#toldSettled >= settledAtOnce
   }
 
@@ -55,6 +56,28 @@ export class Outbound implements Outgoing, JournalPeer {
   retained (topicName: string): void {
     this.#retained.add(topicName)
     this.#peers.retaining(topicName)
+  }
+
+  /** Every node finds out; one of them is enough to tell. */
+  retainedExpired (topicName: string, expiresAt: number): void {
+    if (!this.#peers.isEldest) return
+    this.#expired.set(topicName, expiresAt)
+    this.#journal.plan()
+  }
+
+  /** A Client is another node's now: messages that were for it here go there, and what it published at QoS 2 and was not told of comes again, there. */
+  readdress (orphans: readonly Orphan[], clientIdentifier: string): void {
+    this.#messages = this.#messages.filter(({ message: { qos, publisher } }) => qos !== QoS.exactlyOnce || publisher !== clientIdentifier)
+    for (const { message, sharedFilter } of orphans) {
+      if (sharedFilter === undefined) this.#sendToAll(message)
+      else this.#services.router.share(sharedFilter)?.deliver(message)
+    }
+  }
+
+  #sendToAll (message: Message): void {
+    const known = this.#messages.find(addressed => addressed.message === message)
+    if (known === undefined) this.send(message)
+    else known.forAll()
   }
 
   release (session: SessionReference): void {
@@ -98,7 +121,7 @@ export class Outbound implements Outgoing, JournalPeer {
   seal (): OutboundBatch {
     const batch = new OutboundBatch(this.#services, this.#peers, this.#frames, {
       messages: this.#messages, routes: this.#services.router.routes?.take() ?? new Map<string, number>(), controls: this.#controls,
-      released: this.#released, begun: this.#begun, presence: this.#presence, recovered: this.#recovered,
+      released: this.#released, begun: this.#begun, presence: this.#presence, recovered: this.#recovered, expired: this.#expired,
       settled: this.#settled > this.#toldSettled ? this.#settled : 0, retained: this.#retained,
     }, this)
     this.#toldSettled = this.#settled
@@ -109,11 +132,12 @@ export class Outbound implements Outgoing, JournalPeer {
   }
 
   /** A batch could not be written: what still holds of it is told with the next one. */
-  takeBack ({ routes, released, begun, presence, recovered, settled, retained }: OutboundBatch): void {
+  takeBack ({ routes, released, begun, presence, recovered, settled, retained, expired }: OutboundBatch): void {
     this.#services.router.routes?.takeBack(routes)
     this.#released = [...released, ...this.#released]
     this.#begun = [...begun, ...this.#begun]
     this.#presence = new Map([...presence, ...this.#presence])
+    this.#expired = new Map([...expired, ...this.#expired])
     this.#recovered = [...recovered, ...this.#recovered]
     if (settled > 0) this.#toldSettled = 0
     this.#retained = new Set([...retained, ...this.#retained])
@@ -134,6 +158,7 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#presence = new Map()
     this.#recovered = []
     this.#retained = new Set()
+    this.#expired = new Map()
     this.#controls = new Map()
   }
 

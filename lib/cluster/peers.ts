@@ -1,8 +1,13 @@
+import type { Send } from '../contract/cluster-changes.ts'
 import type { LogEntry } from '../contract/emitter.ts'
 import type { Message } from '../contract/message.ts'
 import { RemoteNode } from '../router/remote-node.ts'
 import type { Session } from '../session/session.ts'
 import type { ClusterServices } from './cluster-services.ts'
+
+/** Bytes that may wait in a node's inbox; over it publishers to it are slowed down, until it has worked off half of them. */
+const maximumBacklog = 16 * 1024 * 1024
+const resumedBacklog = maximumBacklog / 2
 
 /** What the log leads to elsewhere. */
 export interface PeersEvents {
@@ -10,8 +15,14 @@ export interface PeersEvents {
   routesAdded (generation: number, position: number): void
   joined (node: RemoteNode): void
   left (generation: number): void
-  /** Gives up Sessions that are other nodes' now. @returns their Client Identifiers */
-  evict (sessions: readonly number[]): ReadonlySet<string>
+  /** Bytes that wait in a node's inbox. */
+  backlogOf (generation: number): number
+  /**
+   * Gives up Sessions that are other nodes' now.
+   * @param importedAs those that came later are this node's own again
+   * @returns their Client Identifiers
+   */
+  evict (sessions: readonly number[], importedAs: number): ReadonlySet<string>
 }
 
 /** A commit that is under way. */
@@ -33,6 +44,8 @@ export class Peers {
   /** The commit that is under way. */
   sealed: Sealed | undefined = undefined
   generation = 0
+  /** Counts the Sessions that have come from other nodes. */
+  imports = 0
   readonly #services: ClusterServices
   readonly #events: PeersEvents
   readonly #nodes = new Map<number, RemoteNode>()
@@ -41,6 +54,7 @@ export class Peers {
   /** Whether an entry about Sessions that come to this node has to wait until they are here. */
   #isToBeHeld: (position: number) => boolean = () => false
   #waiters: Waiter[] = []
+  #isCongested = false
   /** Topics whose retained message was set here and is not in the log yet, or not read back: whatever else the log says comes before it. */
   readonly #retaining = new Set<string>()
   readonly #echoes = new Map<string, number>()
@@ -53,6 +67,9 @@ export class Peers {
   }
 
   get nodes (): ReadonlyMap<number, RemoteNode> { return this.#nodes }
+
+  /** Of all nodes that are there this one has been it for the longest time. */
+  get isEldest (): boolean { return [...this.#nodes.keys()].every(generation => generation > this.generation) }
 
   set isToBeHeld (rule: (position: number) => boolean) { this.#isToBeHeld = rule }
 
@@ -71,7 +88,25 @@ export class Peers {
     this.#tellWaiters()
   }
 
-  evictAll (sessions: readonly number[]): ReadonlySet<string> { return this.#events.evict(sessions) }
+  /** Some node takes less than it is sent. */
+  get isCongested (): boolean { return this.#isCongested }
+
+  /** Something was sent to those nodes. */
+  watchBacklog (sends: readonly Send[]): void {
+    for (const { generation } of sends) this.#watch(generation)
+  }
+
+  #watch (generation: number): void {
+    const node = this.#nodes.get(generation)
+    if (node === undefined) return
+    const isCongested = this.#events.backlogOf(generation) > (node.isCongested ? resumedBacklog : maximumBacklog)
+    if (isCongested === node.isCongested) return
+    node.isCongested = isCongested
+    this.#isCongested = [...this.#nodes.values()].some(other => other.isCongested)
+    this.#services.logger.warn({ generation, node: node.name }, isCongested ? 'a node takes less than it is sent: publishers to it are slowed down' : 'the node has caught up')
+  }
+
+  evictAll (sessions: readonly number[], importedAs: number): ReadonlySet<string> { return this.#events.evict(sessions, importedAs) }
 
   /** Resolves when so many moves are known of. */
   caughtUp (moves: number): Promise<void> { return this.#until(() => this.moves >= moves) }
@@ -157,6 +192,7 @@ export class Peers {
     if (node === undefined) return
     for (const topicFilter of [...node.routes.keys()]) this.#services.router.setRemote(node, topicFilter, undefined)
     this.#nodes.delete(generation)
+    this.#isCongested = [...this.#nodes.values()].some(other => other.isCongested)
     this.#events.left(generation)
   }
 

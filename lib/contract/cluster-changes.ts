@@ -20,6 +20,10 @@ export interface ClusterChanges {
   readonly begun: readonly SessionReference[]
   /** By Client Identifier: whether it is online. */
   readonly presence: ReadonlyMap<string, boolean>
+  /**
+   * Retained messages that have expired: by Topic Name when they did, in milliseconds since the epoch. One that was replaced since, which has another time or none, stays.
+   */
+  readonly expired: ReadonlyMap<string, number>
   /** Imported Sessions whose remainder is in the queue with this commit. */
   readonly recovered: readonly number[]
 }

@@ -27,7 +27,10 @@ export interface Emitter {
    * @throws MqttError when the others do not understand this version, or have settings that do not go together with these
    */
   join (events: EmitterEvents, description: NodeDescription): Promise<Membership>
-  /** Makes a Session this node's own, or a Client Identifier that has none: the node that has it is told to give it up. */
+  /**
+   * Makes a Session this node's own, or a Client Identifier that has none: the node that has it is told to give it up. Commits that were asked for before the answer came and touch a Session that was
+   * imported by it are refused, even if they are executed after the claim: they are those of a former ownership.
+   */
   claim (request: ClaimRequest): Promise<Claim>
   /** Says that this node lives, and asks who does not. To be called a few times in each lease. */
   beat (status: NodeStatus): Promise<Pulse>
@@ -46,6 +49,13 @@ export interface Emitter {
   nodes (): Promise<readonly NodeState[]>
   /** Client Identifiers that are online at a node, in no order. */
   online (generation: number): AsyncIterable<string>
+  /**
+   * Who comes online and goes offline anywhere, from now on, until the signal is aborted: each time once, in the order in which it happened. A Client that moves to another node stays online. Clients of a node
+   * that dies go offline when it is buried. Someone who is slow to listen may miss some.
+   */
+  presence (signal: AbortSignal): AsyncIterable<PresenceEvent>
+  /** Bytes of frames in a node's inbox that it had not settled when this one committed something for it last. */
+  backlogOf (generation: number): number
   /** The node that has a Client Identifier; undefined for none. */
   ownerOf (clientIdentifier: string): Promise<number | undefined>
   /** Stops being a node; what it owns is for the others to adopt, at once. Nothing was asked for since the last commit. */
@@ -83,6 +93,14 @@ export interface NodeState extends NodeDescription, NodeStatus {
   readonly joinedAt: number
   readonly heardAt: number
   readonly isAlive: boolean
+}
+
+/** A Client has come online, or gone offline. */
+export interface PresenceEvent {
+  readonly clientIdentifier: string
+  readonly isOnline: boolean
+  /** The node that it is, or was, connected to. */
+  readonly generation: number
 }
 
 export interface Membership {

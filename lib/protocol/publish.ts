@@ -19,7 +19,8 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
   const topic = topicOf(client, packet)
   if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
   if (packet.properties !== undefined) checkProperties(packet.properties)
-  const hold = services.pressure.hold() ?? services.journal?.hold() ?? rateOf(client)?.hold()
+  const hold = services.pressure.hold() ?? services.journal?.hold() ?? rateOf(client)?.hold() ??
+    (packet.qos === QoS.atMostOnce ? undefined : services.cluster?.hold(topic))
   return hold === undefined ? publish(client, packet, topic) : hold.then(() => publish(client, packet, topic))
 }
 

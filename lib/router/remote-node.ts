@@ -7,6 +7,8 @@ export class RemoteNode {
   readonly name: string
   /** What it wants: by Topic Filter, or that of a Shared Subscription, how many of its subscribers are connected. */
   readonly routes: Map<string, number> = new Map<string, number>()
+  /** It takes less than it is sent: QoS 0 is dropped, and who publishes more has to wait. */
+  isCongested = false
 
   constructor (generation: number, name: string) {
     this.generation = generation
@@ -22,4 +24,6 @@ export interface Outgoing {
   sendShared (message: Message, node: RemoteNode, topicFilter: string): void
   /** The retained message of a topic was set or removed here. */
   retained (topicName: string): void
+  /** That of a topic has expired; another node may just have replaced it. */
+  retainedExpired (topicName: string, expiresAt: number): void
 }

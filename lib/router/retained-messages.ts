@@ -94,13 +94,13 @@ export class RetainedMessages<M extends Retainable> {
   }
 
   /** Removes what has expired at `now`, telling `each` its Topic Name, and returns how many that were. */
-  sweep (now: number, each?: (topicName: string) => void): number {
+  sweep (now: number, each?: (topicName: string, expiresAt: number) => void): number {
     let swept = 0
     for (let name = this.#expiries.take(now); name !== undefined; name = this.#expiries.take(now)) {
       const message = this.get(name)
       if (message !== undefined && message.expiresAt <= now && this.delete(name)) {
         swept++
-        each?.(name)
+        each?.(name, message.expiresAt)
       }
     }
     return swept

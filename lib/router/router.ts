@@ -59,8 +59,10 @@ export class Router {
 
   /** Removes retained messages that have expired. */
   sweep (now: number): void {
-    // In a cluster another node may just have retained a newer one.
-    this.retained.sweep(now, topicName => { if (this.#outgoing === undefined) this.#services.journal?.forgetRetained(topicName) })
+    this.retained.sweep(now, (topicName, expiresAt) => {
+      if (this.#outgoing === undefined) this.#services.journal?.forgetRetained(topicName)
+      else this.#outgoing.retainedExpired(topicName, expiresAt)
+    })
   }
 
   /** Subscriptions of all Sessions. */

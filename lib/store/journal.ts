@@ -10,7 +10,7 @@ import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
-import type { JournalPeer } from './journal-peer.ts'
+import type { JournalPeer, Orphan } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -160,6 +160,14 @@ export class Journal {
     if (delivery.message.origin === 0 && delivery.state !== DeliveryState.stored) return
     delivery.state = DeliveryState.done
     delivery.pending?.complete(delivery)
+  }
+
+  /**
+   * A Session is another node's now: what has gathered for it is taken out.
+   * @returns messages that are to be brought to it there
+   */
+  expel (session: number, clientIdentifier: string): Orphan[] {
+    return this.#batch.reopen(new Set([session]), new Set([clientIdentifier]), storeFailed('the Session was taken over by another node'))
   }
 
   /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
