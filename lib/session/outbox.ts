@@ -129,6 +129,7 @@ export class Outbox {
     this.#inFlight.keep()
     this.#keepReplay()
     this.#waiting?.detach()
+    this.#log?.clientGone()
   }
 
   /** From here on QoS 1 and 2 messages are kept in the store. */

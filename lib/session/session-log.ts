@@ -90,6 +90,8 @@ export class SessionLog implements DeliveryLog, Lane {
     this.#services.journal.remove(delivery)
   }
 
+  clientGone (): void { this.#services.journal.clientGone(this) }
+
   wait (waiter: Waiter): void { this.#services.journal.wait(waiter) }
 
   stored (position: number): void { this.#stored = Math.max(this.#stored, position) }

@@ -138,6 +138,13 @@ export class Journal {
     this.#gather(pending)
   }
 
+  /** A Client has gone, and may be at another node in a moment: what it was sent is to be found there under its Packet Identifier. */
+  clientGone (lane: Lane): void {
+    if (this.peer === undefined || !this.#awaited.mayHave(lane)) return
+    this.#gatherAwaited()
+    this.#plan()
+  }
+
   /** A delivery was sent or released; when that is not part of what is written of it anyway, it is written by itself. */
   sent (delivery: JournalDelivery): void {
     if (delivery.state !== DeliveryState.writing && delivery.state !== DeliveryState.stored) return

@@ -2,6 +2,7 @@ import { failure, systemErrorCode } from './command-error.ts'
 
 /** Packages that only the command line needs: a host that embeds the broker does not have to install them. */
 const peers = ['pino', 'zod', 'mqtt', 'lmdb', 'fast-json-stable-stringify'] as const
+const clusterPeers = ['ioredis', 'fast-json-stable-stringify'] as const
 
 /**
  * Loads a part of the command line that needs one of the optional packages.
@@ -12,8 +13,10 @@ export async function withPeers<T> (load: () => Promise<T>, otherwise = ''): Pro
   try {
     return await load()
   } catch (error) {
-    const missing = peers.find(peer => error instanceof Error && error.message.includes(`'${peer}'`))
+    const isMissing = (peer: string): boolean => error instanceof Error && error.message.includes(`'${peer}'`)
+    const missing = [...peers, ...clusterPeers].find(isMissing)
     if (missing === undefined || systemErrorCode(error) !== 'ERR_MODULE_NOT_FOUND') throw error
-    throw failure(`the command line needs the package ${missing}: npm install ${peers.join(' ')}${otherwise}`, error)
+    const needed = missing === 'ioredis' ? clusterPeers : peers
+    throw failure(`the command line needs the package ${missing}: npm install ${needed.join(' ')}${otherwise}`, error)
   }
 }

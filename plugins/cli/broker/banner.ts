@@ -16,8 +16,16 @@ function target (urls: readonly string[]): string {
   return url === undefined || url === 'mqtt://127.0.0.1:1883' ? '' : ` --url ${url.replace('//0.0.0.0', '//127.0.0.1').replace('//[::]', '//[::1]')}`
 }
 
+/** A URL as it may be shown. */
+export function withoutPassword (url: string): string {
+  if (!URL.canParse(url)) return 'Redis'
+  const { protocol, host } = new URL(url)
+  return `${protocol}//${host}`
+}
+
 /** What becomes of sessions and messages. */
-function keeping ({ data, durability }: Settings): string {
+function keeping ({ data, durability, redis }: Settings): string {
+  if (redis !== undefined) return `Sessions and messages are kept in ${withoutPassword(redis)}, which makes all brokers with it one.`
   if (data === 'off') return 'Sessions and messages are kept in memory only (--data off).'
   return `Sessions and messages are kept in ${resolve(data)}; they survive ${durability === 'power' ? 'a power cut' : 'the process, not a power cut'}.`
 }

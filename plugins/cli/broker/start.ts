@@ -1,8 +1,8 @@
 import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOptions } from '../../../lib/index.ts'
-import { banner } from './banner.ts'
+import { banner, withoutPassword } from './banner.ts'
 import { brokerOptionsOf } from './broker-options.ts'
 import { usageError } from '../command-error.ts'
-import { dataStore, storeFailure } from '../data.ts'
+import { dataStore, redisStore, storeFailure } from '../data.ts'
 import { flagName } from '../options/arguments.ts'
 import { helpText, type Help } from '../options/help.ts'
 import { openListeners, type Listener } from './listeners.ts'
@@ -45,8 +45,9 @@ async function buildBroker (options: BrokerOptions): Promise<Broker> {
   }
 }
 
-/** The store, where one is wanted. */
-async function keptIn ({ data, durability }: Settings): Promise<Pick<BrokerOptions, 'persistence'>> {
+/** The store, and what makes this process one of several, where that is wanted. */
+async function keptIn ({ data, durability, redis, redisPrefix, nodeName }: Settings): Promise<Pick<BrokerOptions, 'persistence' | 'emitter' | 'nodeName'>> {
+  if (redis !== undefined) return { ...await redisStore(redis, redisPrefix), ...(nodeName !== undefined && { nodeName }) }
   if (data === 'off') return {}
   return { persistence: await dataStore({ path: data, durability }, ', or keep everything in memory with --data off') }
 }
@@ -74,7 +75,7 @@ async function run (settings: Settings, terminal: Terminal): Promise<Running> {
   try {
     const listeners = await openListeners(broker, settings, logger)
     const urls = listeners.map(({ url }) => url)
-    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls, data: settings.data }, 'listening')
+    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls, ...(settings.redis === undefined ? { data: settings.data } : { redis: withoutPassword(settings.redis) }) }, 'listening')
     if (settings.logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
     return { broker, listeners }
   } catch (error) {

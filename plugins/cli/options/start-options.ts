@@ -35,6 +35,13 @@ export const dataOptions = {
   durability: { kind: 'choice', choices: ['power', 'process'], default: 'power', help: 'What an acknowledged message survives. power: everything, also a power cut. process: the end of the process, also kill -9, but not that of the machine; faster.' },
 } as const
 
+/** Several processes as one broker. */
+export const clusterOptions = {
+  redis: { kind: 'text', help: 'URL of a Redis server, such as redis://:password@10.0.0.5:6379, that keeps what outlives the process, in the place of --data. All processes with the same one are one broker.' },
+  redisPrefix: { kind: 'text', default: 'myelin', help: 'What the names of all keys in Redis begin with: one for each cluster.' },
+  nodeName: { kind: 'text', help: 'What this process is called in the logs of the others. Without it host name and process identifier.' },
+} as const
+
 /** Each of {@link Limits}, which has the defaults. */
 export const limitOptions = {
   maximumPacketSize: { kind: 'bytes', help: 'One Control Packet from a connected client; announced as Maximum Packet Size.' },
@@ -103,16 +110,17 @@ export const startGroups: readonly OptionGroup[] = [
   { title: 'Listeners', options: listenerOptions },
   { title: 'Access', options: accessOptions },
   { title: 'Data', options: dataOptions },
+  { title: 'Cluster', options: clusterOptions },
   { title: 'General', options: generalOptions },
   { title: 'Broker', options: brokerOptions },
   { title: 'Limits', options: limitOptions },
 ]
 
 type LimitOptions = typeof limitOptions
-export type StartOptions = typeof listenerOptions & typeof accessOptions & typeof dataOptions & typeof generalOptions & typeof brokerOptions & LimitOptions
+export type StartOptions = typeof listenerOptions & typeof accessOptions & typeof dataOptions & typeof clusterOptions & typeof generalOptions & typeof brokerOptions & LimitOptions
 
 /** All options of `myelin start` by name. */
-export const startOptions: StartOptions = { ...listenerOptions, ...accessOptions, ...dataOptions, ...generalOptions, ...brokerOptions, ...limitOptions }
+export const startOptions: StartOptions = { ...listenerOptions, ...accessOptions, ...dataOptions, ...clusterOptions, ...generalOptions, ...brokerOptions, ...limitOptions }
 
 /** What the command line and the configuration file say together, with the defaults. */
 export type Settings = Settled<StartOptions>
