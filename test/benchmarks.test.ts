@@ -8,6 +8,7 @@ import ts from 'typescript'
 import type { Bench } from '../benchmarks/report.ts'
 import { barChart } from '../benchmarks/runner/chart.ts'
 import { median, pairedRatio } from '../benchmarks/runner/statistics.ts'
+import { usageIn } from '../benchmarks/load/redis.ts'
 import { Sequence } from '../benchmarks/load/sequence.ts'
 import { Totals } from '../benchmarks/load/totals.ts'
 
@@ -15,7 +16,7 @@ const root = join(import.meta.dirname, '..')
 
 /** The end-to-end benchmarks without their types, in a folder of the test: what `npm run bench` compiles, for any Node. */
 function compile (folder: string): string {
-  for (const part of ['load', 'runner', 'servers', 'durability', '.']) {
+  for (const part of ['load', 'runner', 'servers', 'durability', 'cluster', '.']) {
     for (const name of readdirSync(join(root, 'benchmarks', part), { recursive: part !== '.', encoding: 'utf8' }).filter(name => name.endsWith('.ts'))) {
       const file = join(folder, part, name.replace(/\.ts$/, '.js'))
       mkdirSync(dirname(file), { recursive: true })
@@ -76,6 +77,26 @@ t.test('npm run bench:durability measures brokers with a store, kills them and s
   t.equal(restarts.length, 1)
   t.match(readFileSync(join(out, 'durability.md'), 'utf8'), /^\| 10 pairs, window 32, subscribers connected \| myelin process ÷ myelin memory \| ≥ 0.8 \| /m)
   t.same(readdirSync(data), [])
+})
+
+t.test('npm run bench:cluster measures two nodes on one Redis, and counts what goes through it', async t => {
+  const only = ['--only', 'stay-10x,alone-10x', '--brokers', 'myelin', '--rounds', '1', '--seconds', '0.3', '--warmup', '0.1', '--quick']
+  const { code, problems } = await runBench(t, 'cluster/run.js', only)
+  t.equal(code, 0, problems)
+  const { results } = JSON.parse(readFileSync(join(out, 'cluster.json'), 'utf8')) as Bench
+  t.same(results.map(({ scenario, failed }) => [scenario, failed]), [['stay-10x', undefined], ['alone-10x', undefined]])
+  for (const { figures, scenario } of results) {
+    t.match(figures, { errors: 0, lost: 0, duplicated: 0, outOfOrder: 0, redisCpuUs: Number, commands: Number, scripts: Number, subscriberCpuUs: Number }, scenario)
+  }
+  t.ok((results[1]?.figures['fromClients'] ?? 0) >= 1, 'commands that nodes send were counted')
+  t.match(readFileSync(join(out, 'cluster.md'), 'utf8'), /^\| 50 messages a second, QoS 1, to 10 Sessions that stay \| commands that nodes send, a message \| ≤ 2 \| /m)
+})
+
+t.test('what Redis says of itself is read', t => {
+  const info = 'used_cpu_sys:1.5\r\nused_cpu_user:2.25\r\ntotal_net_input_bytes:10\r\ntotal_net_output_bytes:20\r\n' +
+    'cmdstat_evalsha:calls=3,usec=1\r\ncmdstat_hset:calls=4,usec=1\r\ncmdstat_config|get:calls=1,usec=1\r\ncmdstat_info:calls=9,usec=1\r\n'
+  t.same(usageIn(info), { cpuSeconds: 3.75, commands: 8, scripts: 3, bytesIn: 10, bytesOut: 20 })
+  t.end()
 })
 
 t.test('npm run bench says what it does not know', async t => {

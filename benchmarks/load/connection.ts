@@ -18,6 +18,8 @@ export interface ConnectionFields {
   readonly role?: Role
   readonly cleanStart?: boolean
   readonly topicAliasMaximum?: number
+  /** Where it is not the one of the run. */
+  readonly port?: number
 }
 
 // One buffer for all sockets: what was read is used up before the next one is read.
@@ -104,7 +106,7 @@ export class Connection implements Flushable {
     const { options, nextAddress } = this.#load
     const callback = (length: number): boolean => this.#read(length)
     const localAddress = nextAddress(portsOfAddress)
-    const socket = connect({ host: '127.0.0.1', port: options.port, noDelay: true, onread: { buffer: shared, callback }, ...localAddress !== undefined && { localAddress } })
+    const socket = connect({ host: '127.0.0.1', port: this.#fields.port ?? options.port, noDelay: true, onread: { buffer: shared, callback }, ...localAddress !== undefined && { localAddress } })
     socket.on('connect', () => { this.#greet(socket) })
     socket.on('error', error => { this.#lost(error.message) })
     socket.on('close', () => { this.#lost('closed by the broker') })

@@ -35,7 +35,9 @@ export async function assemble (load: Load, fields: PartyFields): Promise<Partie
   const isOrdered = fields.isOrdered ?? true
   const subscribers = fields.subscribers.map(() => new Subscriber(load, publishers, isOrdered))
   const topicAliasMaximum = load.options.aliases ? subscriberAliases : 0
-  const receiving = await openAll(load, subscribers.map((role, i) => ({ clientIdentifier: `bench-s${i}`, role, topicAliasMaximum, cleanStart: !load.options.persistent })))
+  const { persistent, port, subscriberPort } = load.options
+  const place = { cleanStart: !persistent, port: subscriberPort === 0 ? port : subscriberPort }
+  const receiving = await openAll(load, subscribers.map((role, i) => ({ clientIdentifier: `bench-s${i}`, role, topicAliasMaximum, ...place })))
   await Promise.all(receiving.map((connection, i) => join(connection, subscribers[i], fields.subscribers[i] ?? '', load.options.qos)))
   const sending = await openAll(load, fields.publishers.map((_, i) => ({ clientIdentifier: `bench-p${i}` })))
   sending.forEach((connection, i) => publishers.push(publisherOn(load, flow, connection, i, fields)))

@@ -2,6 +2,7 @@
 import { Load } from './load.ts'
 import { readOptions } from './options.ts'
 import { awayScenario } from './scenarios/away.ts'
+import { clusterScenario } from './scenarios/cluster.ts'
 import { connectScenario } from './scenarios/connect.ts'
 import { flowScenario } from './scenarios/flow.ts'
 import { frozenScenario } from './scenarios/frozen.ts'
@@ -13,6 +14,8 @@ const scenarios: ReadonlyMap<string, (load: Load) => Promise<Record<string, unkn
   ['pairs', flowScenario],
   ['fanIn', flowScenario],
   ['fanOut', flowScenario],
+  ['clusterPairs', clusterScenario],
+  ['clusterFanOut', clusterScenario],
   ['connect', connectScenario],
   ['subscribe', subscribeScenario],
   ['retained', retainedScenario],

@@ -4,8 +4,14 @@ import { parseArgs } from 'node:util'
 export interface LoadOptions {
   scenario: string
   port: number
+  /** Of the broker that subscribers connect to; 0 for the same one. */
+  subscriberPort: number
   /** The process whose CPU time and memory are read; 0 for none. */
   pid: number
+  /** The process of the broker that subscribers connect to; 0 for the same one. */
+  subscriberPid: number
+  /** The Redis of a cluster, which is asked what it has done; 0 for none. */
+  redisPort: number
   /** Protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5.0. */
   version: 4 | 5
   websocket: boolean
@@ -38,7 +44,7 @@ export interface LoadOptions {
 }
 
 const defaults: Record<string, string> = {
-  port: '1883', pid: '0', version: '4', clients: '10', qos: '0', window: '32', payload: '64', warmup: '2', seconds: '5', rate: '0',
+  port: '1883', subscriberPort: '0', pid: '0', subscriberPid: '0', redisPort: '0', version: '4', clients: '10', qos: '0', window: '32', payload: '64', warmup: '2', seconds: '5', rate: '0',
   concurrency: '100', hold: '5', count: '100000', filters: '100', otherSubscriptions: '0', idleConnections: '0',
 }
 

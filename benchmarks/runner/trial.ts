@@ -93,11 +93,13 @@ export class Laboratory {
   }
 }
 
-function argumentsOf (load: LoadArguments): string[] {
+/** Options of the load generator. */
+export function argumentsOf (load: LoadArguments): string[] {
   return Object.entries(load).flatMap(([name, value]) => value === true ? [`--${name}`] : value === false ? [] : [`--${name}`, String(value)])
 }
 
-function parse (output: string, problems: string): Pick<Result, 'figures' | 'cut' | 'failed'> {
+/** What the load generator has printed. */
+export function parse (output: string, problems: string): Pick<Result, 'figures' | 'cut' | 'failed'> {
   if (output === '') return { figures: {}, failed: problems.split('\n').find(line => line.includes('Error')) ?? 'the load generator died' }
   const told = JSON.parse(output) as Record<string, unknown>
   const figures = Object.fromEntries(Object.entries(told).filter((entry): entry is [string, number] => typeof entry[1] === 'number'))

@@ -6,6 +6,8 @@ export interface Adopter {
   /** Runs what brings Sessions to this node; what comes for them meanwhile is not missed. */
   whileComing<T> (run: () => Promise<T>): Promise<T>
   import (session: ImportedSession): void
+  /** What brings Sessions: when it resolves, all that was asked for before has been dealt with. */
+  answerTo<T> (ask: () => Promise<T>): Promise<T>
   /** Hands messages on that were for members of Shared Subscriptions of a node that is gone. */
   redispatch (frame: Buffer): void
   /** Resolves when all of that is stored. */
@@ -59,9 +61,11 @@ export class Adoption {
   /** @returns how many came; undefined when another node is at it */
   async #pages (generation: number): Promise<number | undefined> {
     let count: number | undefined
-    for await (const page of this.#emitter.adopt(generation)) {
-      for (const session of page) this.#adopter.import(session)
-      count = (count ?? 0) + page.length
+    const pages = this.#emitter.adopt(generation)[Symbol.asyncIterator]()
+    const next = (): ReturnType<typeof pages.next> => this.#adopter.answerTo(() => pages.next())
+    for (let page = await next(); page.done !== true; page = await next()) {
+      for (const session of page.value) this.#adopter.import(session)
+      count = (count ?? 0) + page.value.length
     }
     return count
   }

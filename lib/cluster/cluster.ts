@@ -1,6 +1,7 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Emitter, EmitterEvents, ImportedSession, InboxEntry, LogEntry, NodeDescription, NodeState } from '../contract/emitter.ts'
+import type { Message } from '../contract/message.ts'
 import type { Session } from '../session/session.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Topic } from '../topic/topic.ts'
@@ -48,6 +49,10 @@ export class Cluster implements EmitterEvents, Adopter {
   #coming = 0
   /** The log's end when Sessions came last: what it tells of them up to there is true here. */
   #cameAt = 0
+  /** Numbers that were claimed for Sessions which have not begun. */
+  readonly #unused = new Set<number>()
+  /** Positions of notices that came while Sessions were on their way to this node, by the number of the Session that was to be given up. */
+  readonly #notices = new Map<number, number>()
   /** Client Identifiers of Sessions that were given up lately: commits that still touch them are refused. */
   #evicted = new Map<number, string>()
   #evictedBefore = new Map<number, string>()
@@ -138,6 +143,9 @@ export class Cluster implements EmitterEvents, Adopter {
     return this.#withinTime(this.whileComing(() => this.#claim(clientIdentifier)))
   }
 
+  /** Whether a number that was claimed is that of no Session yet; it is from then on. */
+  use (session: number): boolean { return this.#unused.delete(session) }
+
   /** Resolves when a QoS 1 or 2 message of that topic may be published; undefined when it may at once. */
   hold (topic: Topic): Promise<void> | undefined {
     if (!this.#peers.isCongested || !this.#services.router.remotesOf(topic).some(({ isCongested }) => isCongested)) return undefined
@@ -173,17 +181,36 @@ export class Cluster implements EmitterEvents, Adopter {
 
   async whileComing<T> (run: () => Promise<T>): Promise<T> {
     this.#coming++
+    this.#peers.isComing = true
     this.#inbound.record()
     try {
       return await run()
     } finally {
-      if (--this.#coming === 0) this.#inbound.stopRecording()
+      if (--this.#coming === 0) this.#arrived()
       this.#peers.goOn()
     }
   }
 
+  #arrived (): void {
+    this.#peers.isComing = false
+    this.#notices.clear()
+    this.#inbound.stopRecording()
+    this.#services.router.routes?.release()
+  }
+
+  async answerTo<T> (ask: () => Promise<T>): Promise<T> {
+    const askedAt = ++this.#peers.asked
+    const answer = await ask()
+    await this.#peers.sealed?.dealtWith(askedAt)
+    return answer
+  }
+
   /** A Session of another node is this one's from now on. All in one go: nothing that is for it may come between. */
   import (imported: ImportedSession): void {
+    if (this.#isTaken(imported.number, imported.since)) {
+      this.#services.router.routes?.unwanted(imported.subscriptions.map(({ topicFilter }) => topicFilter))
+      return
+    }
     const { sessions, clock } = this.#services
     this.#evicted.delete(imported.number)
     this.#evictedBefore.delete(imported.number)
@@ -247,6 +274,8 @@ export class Cluster implements EmitterEvents, Adopter {
 
   async #becomeNode (isAgain = false): Promise<void> {
     this.#peers.reset()
+    this.#unused.clear()
+    this.#notices.clear()
     this.#inbound.reset()
     this.outbound.reset()
     const { generation, nextSession, moves } = await this.emitter.join(this.#forwardTo(), this.#description)
@@ -260,9 +289,11 @@ export class Cluster implements EmitterEvents, Adopter {
   #forwardTo (): EmitterEvents { return this }
 
   async #claim (clientIdentifier: string): Promise<number> {
-    const { session, imported } = await this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() })
+    const { session, imported } = await this.answerTo(() => this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() }))
     if (imported !== undefined) this.import(imported)
     else this.#evictStranger(clientIdentifier, session)
+    if (this.#isTaken(session, imported?.since ?? 0)) throw takenAway()
+    if (this.#services.sessions.get(clientIdentifier) === undefined) this.#unused.add(session)
     return session
   }
 
@@ -278,12 +309,23 @@ export class Cluster implements EmitterEvents, Adopter {
       for (const { message, isForAll } of this.#inbound.messages(bytes, skip)) deliverTo(session, message, isForAll)
     }
     this.#inbound.replay(session, since)
-    this.#peers.sealed?.imported.push(session)
+    for (const message of this.#journal.committing(session.number, this.#peers.sealed?.forAll ?? noMessages)) deliverTo(session, message, true)
     for (const { message, isForAll } of this.outbound.messages) deliverTo(session, message, isForAll)
   }
 
   /** A notice from before the Session came back to this node does not count. */
   #evictOne ({ clientIdentifier, session: number, position }: InboxEntry & { kind: 'evicted' }): void {
+    this.#unused.delete(number)
+    const session = this.#services.sessions.get(clientIdentifier)
+    if (session?.number === number && session.ownSince >= position) return
+    if (this.#coming > 0) this.#notices.set(number, position)
+    if (session?.number === number) void this.#giveUp(number, clientIdentifier, position)
+  }
+
+  /** Not before this node knows what the new owner wants: until then whatever comes for the Session is refused, and sent after it. */
+  async #giveUp (number: number, clientIdentifier: string, position: number): Promise<void> {
+    await this.#journal.synced().catch(() => undefined)
+    await this.#peers.reached(this.emitter.logEnd)
     const session = this.#services.sessions.get(clientIdentifier)
     if (session?.number === number && session.ownSince < position) this.#evict(session)
   }
@@ -304,6 +346,9 @@ export class Cluster implements EmitterEvents, Adopter {
     const { number, clientIdentifier } = session
     if (number !== 0) this.outbound.readdress(this.#journal.expel(number, clientIdentifier), clientIdentifier)
   }
+
+  /** Whether another node has claimed a Session again before this one has heard that its own claim was granted. */
+  #isTaken (number: number, since: number): boolean { return (this.#notices.get(number) ?? 0) > since }
 
   async #isOnline (generation: number, clientIdentifier: string): Promise<boolean> {
     for await (const online of this.emitter.online(generation)) if (online === clientIdentifier) return true
@@ -329,6 +374,12 @@ export class Cluster implements EmitterEvents, Adopter {
       this.#isBeating = false
     }
   }
+}
+
+const noMessages: ReadonlySet<Message> = new Set()
+
+function takenAway (): MqttError {
+  return new MqttError(ErrorCode.sessionTakenOver, ReasonCode.serverBusy, 'the Client has come to another node meanwhile')
 }
 
 function unavailable (): MqttError {

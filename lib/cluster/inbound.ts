@@ -91,7 +91,9 @@ export class Inbound {
   * messages (frame: Buffer, skip: number): Generator<MessageItem> {
     let index = 0
     for (const item of this.#frames.items(frame)) {
-      if (item.kind === 'message' && index++ >= skip) yield item
+      if (item.kind !== 'message' || index++ < skip) continue
+      item.message.origin = -1
+      yield item
     }
   }
 

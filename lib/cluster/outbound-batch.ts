@@ -23,6 +23,8 @@ export interface Addressed {
   readonly shares: ReadonlyMap<RemoteNode, readonly string[]> | undefined
   forAll (): void
   forShare (node: RemoteNode, topicFilter: string): void
+  /** @returns Shared Subscriptions that the node has no member of any more: it does not get the message for them */
+  withdraw (node: RemoteNode): readonly string[]
 }
 
 /** What has gathered by the time of a commit. */
@@ -37,11 +39,15 @@ export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | '
 }
 
 /** Who gets back what could not be told. */
-export interface OutboundOwner { takeBack (batch: OutboundBatch): void }
+export interface OutboundOwner {
+  takeBack (batch: OutboundBatch): void
+  /** What `run` sends is one of these messages. */
+  collect (messages: Addressed[], run: () => void): void
+}
 
 /** What one commit tells the other nodes. */
 export class OutboundBatch implements ClusterBatch {
-  readonly routes: ClusterChanges['routes']
+  routes: ClusterChanges['routes']
   readonly presence: ClusterChanges['presence']
   readonly settled: number
   readonly expired: ClusterChanges['expired']
@@ -51,8 +57,6 @@ export class OutboundBatch implements ClusterBatch {
   recovered: number[]
   sends: Send[] = []
   moves: number | undefined = undefined
-  /** Sessions that have come to this node since the batch was sealed: the messages are for them, too. */
-  readonly imported: Session[] = []
   /** Sessions that had come from other nodes by then: what the commit says of those that came later is of their former time here. */
   readonly sealedAt: number
   #messages: Addressed[]
@@ -62,6 +66,8 @@ export class OutboundBatch implements ClusterBatch {
   readonly #frames: FrameCodec
   readonly #owner: OutboundOwner
   #clients: ReadonlySet<string> = new Set()
+  #askedAt = 0
+  #answer: Answer | undefined = undefined
 
   constructor (services: ClusterServices, peers: Peers, frames: FrameCodec, gathered: Gathered, owner: OutboundOwner) {
     this.#services = services
@@ -82,6 +88,12 @@ export class OutboundBatch implements ClusterBatch {
     peers.sealed = this
   }
 
+  get messages (): readonly Addressed[] { return this.#messages }
+
+  get forAll (): ReadonlySet<Message> { return new Set(this.#messages.filter(({ isForAll }) => isForAll).map(({ message }) => message)) }
+
+  dealtWith (askedAt: number): Promise<void> | undefined { return this.#askedAt < askedAt ? this.#answer?.promise : undefined }
+
   get hasChanges (): boolean {
     return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size + this.expired.size > 0 ||
       this.released.length + this.begun.length + this.recovered.length > 0
@@ -98,8 +110,9 @@ export class OutboundBatch implements ClusterBatch {
   }
 
   async catchUp ({ fenced, moves }: CommitRefused): Promise<ReadonlySet<string>> {
+    this.#answered()
+    await this.#peers.caughtUp(moves) // what comes meanwhile for Sessions that are others' is refused, too
     this.#clients = this.#peers.evictAll(fenced, this.sealedAt)
-    await this.#peers.caughtUp(moves)
     const gone = new Set(fenced)
     this.released = this.released.filter(({ session }) => !gone.has(session))
     this.begun = this.begun.filter(({ session }) => !gone.has(session))
@@ -107,18 +120,22 @@ export class OutboundBatch implements ClusterBatch {
     return this.#clients
   }
 
-  readdress (orphans: readonly Orphan[]): void {
+  readdress (orphans: readonly Orphan[], order: readonly Message[]): void {
     this.#messages = this.#messages.filter(({ message }) => !this.#isRevoked(message))
     for (const { message, sharedFilter } of orphans) {
       if (sharedFilter === undefined) this.#adopt(message)
-      else this.#services.router.share(sharedFilter)?.deliver(message)
+      else this.#share(message, sharedFilter)
     }
-    for (const session of this.imported.splice(0)) this.#deliverTo(session)
+    sortMessages(this.#messages, order)
     this.address()
   }
 
-  /** Says who gets what, as the routes are now. */
+  /** Says who gets what, as the routes are now. The commit is asked for at once. */
   address (): void {
+    this.#askedAt = ++this.#peers.asked
+    this.#answer = newAnswer()
+    this.routes = this.#services.router.routes?.tellable(this.routes, this.#peers.isComing) ?? this.routes
+    for (const addressed of [...this.#messages]) this.#chooseAnew(addressed)
     const frames = new Frames()
     for (const [generation, items] of this.#controls) for (const item of items) frames.add(generation, item)
     for (const addressed of this.#messages) this.#address(addressed, frames)
@@ -126,24 +143,43 @@ export class OutboundBatch implements ClusterBatch {
     this.moves = this.#messages.some(({ message }) => message.qos > QoS.atMostOnce) ? this.#peers.moves : undefined
   }
 
+  #answered (): void {
+    this.#answer?.resolve()
+    this.#answer = undefined
+  }
+
   #close (): void {
+    this.#answered()
     if (this.#peers.sealed === this) this.#peers.sealed = undefined
   }
 
   /** What a Client that is another node's now published at QoS 2 and was not acknowledged comes again, there. */
-  #isRevoked ({ qos, publisher }: Message): boolean {
-    return qos === QoS.exactlyOnce && publisher !== undefined && this.#clients.has(publisher)
+  #isRevoked ({ qos, origin, publisher }: Message): boolean {
+    return qos === QoS.exactlyOnce && origin === 0 && publisher !== undefined && this.#clients.has(publisher)
   }
 
   /** A message that no other node wanted, until one has taken its Session over. */
   #adopt (message: Message): void {
     const known = this.#messages.find(addressed => addressed.message === message)
-    if (known === undefined) this.#messages.push(new Unrouted(message, this.#frames.message(message)))
-    else known.forAll()
+    if (known !== undefined) {
+      known.forAll()
+      return
+    }
+    const addressed = new OutgoingMessage(message, this.#frames.message(message))
+    addressed.forAll()
+    this.#messages.push(addressed)
   }
 
-  #deliverTo (session: Session): void {
-    for (const { message, isForAll } of this.#messages) deliverTo(session, message, isForAll)
+  /** A node that was to give it to a member of a Shared Subscription may have none any more. */
+  #chooseAnew (addressed: Addressed): void {
+    for (const node of [...addressed.shares?.keys() ?? []]) {
+      for (const topicFilter of addressed.withdraw(node)) this.#share(addressed.message, topicFilter)
+    }
+  }
+
+  /** To a member, wherever it is, as part of this commit. */
+  #share (message: Message, topicFilter: string): void {
+    this.#owner.collect(this.#messages, () => { this.#services.router.share(topicFilter)?.deliver(message) })
   }
 
   #address ({ message, bytes, isForAll, shares }: Addressed, frames: Frames): void {
@@ -158,26 +194,53 @@ export class OutboundBatch implements ClusterBatch {
 
 const none: readonly RemoteNode[] = []
 
+interface Answer { readonly promise: Promise<void>, readonly resolve: () => void }
+
+function newAnswer (): Answer {
+  let resolve = (): void => undefined
+  const promise = new Promise<void>(done => { resolve = done })
+  return { promise, resolve }
+}
+
+/** Messages that no other node wanted at first come behind those that another one did: they have to go in the order in which they came. */
+export function sortMessages (messages: Addressed[], order: readonly Message[]): void {
+  const places = new Map(order.map((message, place) => [message, place]))
+  messages.sort((a, b) => (places.get(a.message) ?? -1) - (places.get(b.message) ?? -1))
+}
+
 /** A message for everybody, to a Session that was not there when it was handed out. QoS 0 is not kept for anybody. */
 export function deliverTo (session: Session, message: Message, isForAll: boolean): void {
   const recipient = isForAll && message.qos > QoS.atMostOnce ? recipientOf(session, message) : undefined
   if (recipient !== undefined) session.deliver(message, message.retain && recipient.retainAsPublished ? recipient.asRetained : recipient, undefined)
 }
 
-class Unrouted implements Addressed {
+export class OutgoingMessage implements Addressed {
   readonly message: Message
   readonly bytes: Buffer
-  readonly isForAll: boolean = true
-  readonly shares: undefined = undefined
+  isForAll = false
+  shares: Map<RemoteNode, string[]> | undefined = undefined
 
   constructor (message: Message, bytes: Buffer) {
     this.message = message
     this.bytes = bytes
   }
 
-  forAll (): void { /* it is */ }
+  forAll (): void { this.isForAll = true }
 
-  forShare (): void { /* nobody asks while a batch is put together anew */ }
+  forShare (node: RemoteNode, topicFilter: string): void {
+    this.shares ??= new Map()
+    const filters = this.shares.get(node)
+    if (filters === undefined) this.shares.set(node, [topicFilter])
+    else filters.push(topicFilter)
+  }
+
+  withdraw (node: RemoteNode): string[] {
+    const filters = this.shares?.get(node)?.filter(topicFilter => node.routes.has(topicFilter)) ?? []
+    const gone = this.shares?.get(node)?.filter(topicFilter => !node.routes.has(topicFilter)) ?? []
+    if (filters.length === 0) this.shares?.delete(node)
+    else this.shares?.set(node, filters)
+    return gone
+  }
 }
 
 /** Items for each node, put together into frames that are not too large. */

@@ -6,7 +6,7 @@ import type { Journal } from '../store/journal.ts'
 import type { JournalPeer, Orphan } from '../store/journal-peer.ts'
 import type { ClusterServices } from './cluster-services.ts'
 import { FrameCodec } from './frames.ts'
-import { OutboundBatch, type Addressed } from './outbound-batch.ts'
+import { OutboundBatch, OutgoingMessage, sortMessages, type Addressed } from './outbound-batch.ts'
 import type { Peers } from './peers.ts'
 
 /** Bytes of QoS 0 messages that may wait for the next commit; over it they are dropped, since nobody was promised that they arrive. */
@@ -67,15 +67,17 @@ export class Outbound implements Outgoing, JournalPeer {
 
   /** A Client is another node's now: messages that were for it here go there, and what it published at QoS 2 and was not told of comes again, there. */
   readdress (orphans: readonly Orphan[], clientIdentifier: string): void {
-    this.#messages = this.#messages.filter(({ message: { qos, publisher } }) => qos !== QoS.exactlyOnce || publisher !== clientIdentifier)
+    this.#messages = this.#messages.filter(({ message: { qos, origin, publisher } }) => qos !== QoS.exactlyOnce || origin !== 0 || publisher !== clientIdentifier)
     for (const { message, sharedFilter } of orphans) {
       if (sharedFilter === undefined) this.#sendToAll(message)
       else this.#services.router.share(sharedFilter)?.deliver(message)
     }
+    if (orphans.length > 0) sortMessages(this.#messages, this.#journal.gathered)
   }
 
+  /** One that is being asked for comes to whoever has the Session: it is put together anew then. */
   #sendToAll (message: Message): void {
-    const known = this.#messages.find(addressed => addressed.message === message)
+    const known = [...this.#peers.sealed?.messages ?? [], ...this.#messages].find(addressed => addressed.message === message)
     if (known === undefined) this.send(message)
     else known.forAll()
   }
@@ -144,6 +146,16 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#peers.retainedTakenBack(retained)
   }
 
+  collect (messages: Addressed[], run: () => void): void {
+    const own = this.#messages
+    this.#messages = messages
+    try {
+      run()
+    } finally {
+      this.#messages = own
+    }
+  }
+
   /** This node begins anew. */
   reset (): void {
     this.#forget()
@@ -180,26 +192,5 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#volatileBytes -= message.size
     this.#services.dropped(undefined, message, 'unreachable')
     return false
-  }
-}
-
-class OutgoingMessage implements Addressed {
-  readonly message: Message
-  readonly bytes: Buffer
-  isForAll = false
-  shares: Map<RemoteNode, string[]> | undefined = undefined
-
-  constructor (message: Message, bytes: Buffer) {
-    this.message = message
-    this.bytes = bytes
-  }
-
-  forAll (): void { this.isForAll = true }
-
-  forShare (node: RemoteNode, topicFilter: string): void {
-    this.shares ??= new Map()
-    const filters = this.shares.get(node)
-    if (filters === undefined) this.shares.set(node, [topicFilter])
-    else filters.push(topicFilter)
   }
 }

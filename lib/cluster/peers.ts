@@ -2,7 +2,6 @@ import type { Send } from '../contract/cluster-changes.ts'
 import type { LogEntry } from '../contract/emitter.ts'
 import type { Message } from '../contract/message.ts'
 import { RemoteNode } from '../router/remote-node.ts'
-import type { Session } from '../session/session.ts'
 import type { ClusterServices } from './cluster-services.ts'
 
 /** Bytes that may wait in a node's inbox; over it publishers to it are slowed down, until it has worked off half of them. */
@@ -27,8 +26,18 @@ export interface PeersEvents {
 
 /** A commit that is under way. */
 export interface Sealed {
-  /** Sessions that have come to this node since. */
-  readonly imported: Session[]
+  /** Sessions that come to this node while it is asked for want them, too: then it is refused, and put together anew. */
+  readonly messages: readonly Addressed[]
+  /** Those that go to every node that wants them. */
+  readonly forAll: ReadonlySet<Message>
+  /** Resolves when the answer is known; undefined when it is, or when the commit was asked for later than that. */
+  dealtWith (askedAt: number): Promise<void> | undefined
+}
+
+interface Addressed {
+  readonly message: Message
+  readonly isForAll: boolean
+  forAll (): void
 }
 
 interface Waiter { readonly isDone: () => boolean, readonly resolve: () => void }
@@ -41,6 +50,10 @@ export class Peers {
   moves = 0
   /** Position of the last entry in which this node said that it wants something more. */
   ownRoutesAt = 0
+  /** Whether Sessions may be on their way to this node. */
+  isComing = false
+  /** Commits and claims that were asked for. */
+  asked = 0
   /** The commit that is under way. */
   sealed: Sealed | undefined = undefined
   generation = 0
@@ -213,6 +226,7 @@ export class Peers {
       this.#echoed(topicName)
       return
     }
+    if (generation === 0) this.#echoes.delete(topicName)
     this.#fresh?.add(topicName)
     if (!this.#retaining.has(topicName) && !this.#echoes.has(topicName)) this.#retain(topicName, message)
   }

@@ -120,7 +120,7 @@ export type LogEntry = { readonly position: number, readonly generation: number 
    * no more. `moves` counts the claims that took Sessions with subscriptions from one node to another, this entry's included.
    */
   | { readonly kind: 'routes', readonly routes: ReadonlyMap<string, number | undefined>, readonly moves: number }
-  /** By this node or another; undefined when it was removed. */
+  /** By this node or another, or, where entries of the log were missed, by whoever it was: generation 0. Undefined when it was removed. */
   | { readonly kind: 'retained', readonly topicName: string, readonly message: Message | undefined }
 )
 

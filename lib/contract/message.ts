@@ -28,7 +28,10 @@ export class Message {
   readonly publisher: string | undefined
   /** Its way into the store, while it is on it; the journal knows what that is. */
   pending: object | undefined = undefined
-  /** Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame; 0 for none. */
+  /**
+   * Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame; 0 for one that is published here,
+   * -1 for one that comes out of the store or another node's inbox, where it stays until this one has stored it.
+   */
   origin = 0
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined

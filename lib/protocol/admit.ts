@@ -37,8 +37,8 @@ async function admitClaimed (client: Client, packet: ConnectPacket, patch: Conne
 }
 
 /** A Client that was not let in after all leaves no claim behind. */
-function releaseUnused ({ services: { cluster, sessions }, clientIdentifier, claimed }: Client): void {
-  if (claimed !== 0 && sessions.get(clientIdentifier) === undefined) cluster?.outbound.release({ clientIdentifier, session: claimed })
+function releaseUnused ({ services: { cluster }, clientIdentifier, claimed }: Client): void {
+  if (cluster?.use(claimed) === true) cluster.outbound.release({ clientIdentifier, session: claimed })
 }
 
 /** Reads what a Session that was found in the store has in flight, if its Client goes on with it. */
@@ -157,22 +157,22 @@ function claimSession (client: Client, { cleanStart }: ConnectPacket): { session
     return { session: known, isPresent: true } // [MQTT-3.1.2-5]
   }
   if (known !== undefined) sessions.end(known) // [MQTT-3.1.2-4]
-  return { session: newSession(client, known ?? before), isPresent: false }
+  return { session: newSession(client), isPresent: false }
 }
 
-function newSession (client: Client, ended: Session | undefined): Session {
+function newSession (client: Client): Session {
   const { sessions, limits } = client.services
   if (sessions.size >= limits.maximumSessions) {
     throw new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many Sessions as maximumSessions allows')
   }
   const session = sessions.create(client.clientIdentifier)
-  if (client.claimed !== 0) number(client, session, ended)
+  if (client.claimed !== 0) number(client, session)
   return session
 }
 
-/** The number that was claimed, unless it was that of the Session which has just ended. */
-function number ({ services: { cluster, journal }, claimed, clientIdentifier }: Client, session: Session, ended: Session | undefined): void {
-  session.number = ended?.number === claimed ? journal?.newSession() ?? 0 : claimed
+/** The number that was claimed, unless a Session has, or had it; or another node has claimed the Client Identifier since, which it will say. */
+function number ({ services: { cluster, journal }, claimed, clientIdentifier }: Client, session: Session): void {
+  session.number = cluster?.use(claimed) === true ? claimed : journal?.newSession() ?? 0
   if (session.number !== claimed) cluster?.outbound.begin({ clientIdentifier, session: session.number })
 }
 

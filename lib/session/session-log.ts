@@ -121,6 +121,7 @@ export class SessionLog implements DeliveryLog, Lane {
 
   /** The delivery that a record describes. */
   delivery (record: DeliveryRecord): StoredDelivery {
+    record.message.origin = -1
     const share = record.sharedFilter === undefined ? undefined : this.#services.shareOf(record.sharedFilter)
     return StoredDelivery.of(this, record, share)
   }

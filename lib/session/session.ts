@@ -1,3 +1,4 @@
+import { messagesInFrame } from '../contract/emitter.ts'
 import type { ClientInfo } from '../contract/hooks.ts'
 import type { Message } from '../contract/message.ts'
 import type { DeliveryOptions, PacketSink } from '../contract/packet-sink.ts'
@@ -129,6 +130,7 @@ export class Session {
   }
 
   deliver (message: Message, options: DeliveryOptions, share: Share | undefined): void {
+    if (share === undefined && message.origin > 0 && message.origin < (this.ownSince + 1) * messagesInFrame) return // it has that by way of its former node
     this.outbox.deliver(message, options, share)
   }
 }

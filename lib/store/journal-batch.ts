@@ -81,10 +81,17 @@ export class JournalBatch implements Changes {
     for (const [key, { session }] of this.#received) if (fenced.has(session)) this.#received.delete(key)
     this.sent = this.sent.filter(({ session }) => !fenced.has(session))
     this.removed = this.removed.filter(({ session }) => !fenced.has(session))
-    const revoked = this.messages.filter(({ message: { qos, publisher } }) => qos === QoS.exactlyOnce && publisher !== undefined && clients.has(publisher))
+    const revoked = this.messages.filter(({ message: { qos, origin, publisher } }) => qos === QoS.exactlyOnce && origin === 0 && publisher !== undefined && clients.has(publisher))
+    const orphans = this.messages.flatMap(pending => revoked.includes(pending) ? [] : pending.leave(fenced))
+    for (const pending of this.messages) pending.reopen() // with what has come for Sessions that are back since
     for (const pending of revoked) this.#revoke(pending, error)
-    for (const pending of this.messages) pending.reopen()
-    return this.messages.flatMap(pending => pending.leave(fenced))
+    return orphans
+  }
+
+  /** Messages that a Session was to get, not by a Shared Subscription. */
+  messagesFor (session: number): Message[] {
+    const isFor = (delivery: JournalDelivery): boolean => delivery.session === session && delivery.sharedFilter === undefined
+    return this.messages.filter(({ deliveries }) => deliveries.some(isFor)).map(({ message }) => message)
   }
 
   #revoke (pending: PendingMessage, error: MqttError): void {

@@ -29,6 +29,9 @@ export interface ClusterBatch extends ClusterChanges {
    * @returns Client Identifiers of those Sessions
    */
   catchUp (refusal: CommitRefused): Promise<ReadonlySet<string>>
-  /** Says anew who is to get what. */
-  readdress (orphans: readonly Orphan[]): void
+  /**
+   * Says anew who is to get what.
+   * @param order of all messages of the commit
+   */
+  readdress (orphans: readonly Orphan[], order: readonly Message[]): void
 }

@@ -35,6 +35,8 @@ export class Journal {
   readonly store: Store
   readonly #services: JournalServices
   #batch = new JournalBatch()
+  /** What is being committed. */
+  #sealed: JournalBatch | undefined = undefined
   readonly #awaited = new AwaitedMessages()
   /** Ends the wait for the next period of those that are awaited; undefined when none is planned. */
   #stopWaiting: (() => void) | undefined = undefined
@@ -162,9 +164,10 @@ export class Journal {
     this.#plan()
   }
 
-  /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there; the rest is to be refused. */
+  /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there, unless a Shared Subscription chose; the rest is to be refused. */
   forget (delivery: JournalDelivery): void {
-    if (delivery.message.origin === 0 && delivery.state !== DeliveryState.stored) return
+    const isThere = delivery.message.origin !== 0 && delivery.sharedFilter === undefined
+    if (!isThere && delivery.state !== DeliveryState.stored) return
     delivery.state = DeliveryState.done
     delivery.pending?.complete(delivery)
   }
@@ -175,6 +178,15 @@ export class Journal {
    */
   expel (session: number, clientIdentifier: string): Orphan[] {
     return this.#batch.reopen(new Set([session]), new Set([clientIdentifier]), storeFailed('the Session was taken over by another node'))
+  }
+
+  /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
+  get gathered (): readonly Message[] { return this.#batch.messages.map(({ message }) => message) }
+
+  /** Those that are being committed, of which a Session was to get some, or that were to go to other nodes as well. */
+  * committing (session: number, others: ReadonlySet<Message>): Generator<Message> {
+    const own = new Set(this.#sealed?.messagesFor(session))
+    for (const { message } of this.#sealed?.messages ?? []) if (own.has(message) || others.has(message)) yield message
   }
 
   /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
@@ -301,11 +313,13 @@ export class Journal {
     this.#batch = new JournalBatch()
     this.#cancel = undefined
     this.#isCommitting = true
+    this.#sealed = batch
     batch.cluster = this.peer?.seal()
     batch.seal(this.#services.clock.now())
     const error = await this.#writeAddressed(batch)
     if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
+    this.#sealed = undefined
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)
@@ -324,7 +338,7 @@ export class Journal {
       if (!(error instanceof CommitRefused) || batch.cluster === undefined) return error
       const clients = await batch.cluster.catchUp(error)
       const orphans = batch.reopen(new Set(error.fenced), clients, error)
-      batch.cluster.readdress(orphans)
+      batch.cluster.readdress(orphans, batch.messages.map(({ message }) => message))
       batch.seal(this.#services.clock.now())
     }
   }

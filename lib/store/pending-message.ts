@@ -98,22 +98,33 @@ export class PendingMessage implements Enqueued {
 
   /** Takes deliveries again: the commit that it was part of has to be put together anew. */
   reopen (): void {
-    this.message.pending ??= this
+    const later = this.message.pending
+    if (later instanceof PendingMessage && later !== this && later.owner === this.owner) this.#takeOver(later)
+    this.message.pending = this
     this.state = PendingState.gathered
     for (const delivery of this.deliveries) if (delivery.state === DeliveryState.writing) delivery.state = DeliveryState.gathered
+  }
+
+  /** The message has come for more Sessions meanwhile, which get it with the same commit. */
+  #takeOver (later: PendingMessage): void {
+    const { deliveries } = later
+    later.deliveries = nobody
+    later.#open = 0
+    for (const delivery of deliveries) if (delivery.pending === later) this.add(delivery)
   }
 
   /** Takes out deliveries of Sessions that are another node's. @returns those that the new owner does not find in this node's inbox */
   leave (fenced: ReadonlySet<number>): JournalDelivery[] {
     const gone = this.deliveries.filter(({ session }) => fenced.has(session))
     if (gone.length === 0) return gone
-    if (this.message.origin === 0) this.isBound = true // whoever published it waits until another node has it
+    const orphans = gone.filter(({ sharedFilter }) => this.message.origin === 0 || sharedFilter !== undefined)
+    if (orphans.length > 0) this.isBound = true // whoever published it waits until another node has it
     this.deliveries = this.deliveries.filter(({ session }) => !fenced.has(session))
     for (const delivery of gone) {
       delivery.state = DeliveryState.lost
       if (delivery.pending === this) this.complete(delivery)
     }
-    return this.message.origin === 0 ? gone : []
+    return orphans
   }
 
   /** Leaves out deliveries that were done with before they were written. */

@@ -69,7 +69,7 @@ export async function campaign (options: CampaignOptions): Promise<Report> {
 }
 
 class Campaign {
-  readonly world: World
+  readonly world: World<BrokerProcess>
   readonly #options: CampaignOptions
   readonly #ledger = new Ledger()
   readonly #cast: Cast

@@ -10,10 +10,12 @@ export interface PublishedTopic {
   /** The highest number that was acknowledged, and how many were. */
   acknowledged: number
   acknowledgedCount: number
+  /** Those that the broker has said no to. */
+  readonly refused: Set<number>
 }
 
 export function newTopic (name: string, qos: 1 | 2, retain = false): PublishedTopic {
-  return { name, qos, retain, sent: 0, acknowledged: 0, acknowledgedCount: 0 }
+  return { name, qos, retain, sent: 0, acknowledged: 0, acknowledgedCount: 0, refused: new Set() }
 }
 
 /** The number, and bytes that go with it; now and then so many that they make chunks and pages of their own. */
@@ -40,6 +42,8 @@ export class Ledger {
   get published (): number { return this.#sum(({ sent }) => sent) }
 
   get acknowledged (): number { return this.#sum(({ acknowledgedCount }) => acknowledgedCount) }
+
+  get refused (): number { return this.#sum(({ refused }) => refused.size) }
 
   #sum (count: (topic: PublishedTopic) => number): number {
     return [...this.topics.values()].reduce((sum, topic) => sum + count(topic), 0)
@@ -94,10 +98,16 @@ export class Receiver {
 
   /** Messages that it should have and has not. */
   missing (): string[] {
-    return this.#own.flatMap(({ name, sent }) => {
+    return this.#own.flatMap(({ name, sent, refused }) => {
       const counts = this.#counts.get(name) ?? []
-      return Array.from({ length: sent }, (_, index) => index + 1).filter(number => counts[number] === undefined).map(number => `${name} ${number}`)
+      return Array.from({ length: sent }, (_, index) => index + 1).filter(number => counts[number] === undefined && !refused.has(number)).map(number => `${name} ${number}`)
     })
+  }
+
+  /** Whether so many have come that none can be missing. */
+  get isComplete (): boolean {
+    const expected = this.#own.reduce((sum, { sent, refused }) => sum + sent - refused.size, 0)
+    return this.received - this.repeated - this.doubled >= expected && this.missing().length === 0
   }
 
   get #own (): PublishedTopic[] {

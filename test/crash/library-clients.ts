@@ -44,12 +44,19 @@ export class LibraryPublisher implements Publisher {
   /** Once it has sent again what was open. */
   get isReady (): boolean { return this.#isReady }
 
-  publish ({ topicName, payload, qos, retain, done }: Outgoing): void {
+  publish ({ topicName, payload, qos, retain, done, refused }: Outgoing): void {
     this.#client.publish(topicName, payload, { qos, retain }, error => {
+      if (error instanceof Error && refused !== undefined && this.#world.mayRefuse(Number(codeOf(error)))) {
+        refused()
+        return
+      }
       if (error instanceof Error && codeOf(error) !== identifierNotFound) this.#world.fault(`${this.#name} could not publish to ${topicName}: ${error.message}`)
       done()
     })
   }
+
+  /** The network breaks, and it comes back. */
+  breakOff (): void { this.#client.stream.destroy() }
 
   async close (): Promise<void> { await this.#client.endAsync(true) }
 }
@@ -77,6 +84,9 @@ export class LibrarySubscriber {
   settle (): Promise<void> { return Promise.resolve() }
 
   async sync (): Promise<void> { await this.#client.subscribeAsync(`sync/${this.name}`, { qos: 1 }) }
+
+  /** The network breaks, and it comes back. */
+  breakOff (): void { this.#client.stream.destroy() }
 
   async close (): Promise<void> { await this.#client.endAsync(true) }
 

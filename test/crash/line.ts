@@ -4,6 +4,9 @@ import { PacketType, type ConnectPacket, type Packet, type Properties } from '..
 import { Wire } from './wire.ts'
 import type { World } from './world.ts'
 
+/** Milliseconds until a Client that was refused tries again. */
+const refusedMs = 100
+
 /** Who speaks over a line. */
 export interface Speaker {
   /** CONNACK has come. */
@@ -26,8 +29,12 @@ export class Line {
   readonly #speaker: Speaker
   readonly #events = new EventEmitter()
   #wire: Wire | undefined = undefined
+  /** Those that it has left open, for the broker to close. */
+  readonly #leftOpen = new Set<Wire>()
+  #leave: () => void = () => undefined
   #isConnected = false
   #isWanted = false
+  #isRefused = false
   #loop: Promise<void> = Promise.resolve()
 
   constructor (world: World, connect: ConnectPacket, speaker: Speaker) {
@@ -37,6 +44,9 @@ export class Line {
   }
 
   get isConnected (): boolean { return this.#isConnected }
+
+  /** Whether every connection that was taken over by another is closed [MQTT-3.1.4-3]. */
+  get isAlone (): boolean { return this.#leftOpen.size === 0 }
 
   /** Connects, and from then on stays connected. Resolves with the first CONNACK. */
   async open (): Promise<void> {
@@ -53,8 +63,20 @@ export class Line {
   /** The network breaks, and the Client stays away. */
   async vanish (): Promise<void> {
     this.#isWanted = false
-    this.#wire?.destroy()
+    this.breakOff()
+    for (const wire of this.#leftOpen) wire.destroy()
     await this.#loop
+  }
+
+  /** The network breaks, and the Client comes back. */
+  breakOff (): void { this.#wire?.destroy() }
+
+  /** The Client comes back, and the broker does not know yet that its connection is gone. */
+  takeOver (): void {
+    if (this.#wire === undefined || !this.#isConnected) return
+    this.#leftOpen.add(this.#wire)
+    this.#lose()
+    this.#leave()
   }
 
   /** Says goodbye and stays away; resolves when the broker has closed the connection, whether by itself or because it was killed. */
@@ -65,21 +87,28 @@ export class Line {
   }
 
   async #stayConnected (): Promise<void> {
-    while (this.#isWanted) await this.#connectTo(await this.#world.broker.up())
+    while (this.#isWanted) {
+      await this.#connectTo(await this.#world.broker.up())
+      if (this.#isRefused) await this.#world.sleep(refusedMs)
+      this.#isRefused = false
+    }
   }
 
   async #connectTo (port: number): Promise<void> {
     if (!this.#isWanted) return
     this.incarnation = this.#world.broker.incarnation
     await new Promise<void>(resolve => {
-      const received = (packet: Packet): void => { this.#receive(packet) }
+      const received = (packet: Packet): void => { if (this.#wire === wire) this.#receive(packet) }
       const closed = (error: Error | undefined): void => {
         if (error !== undefined) this.#fault(`got what is no packet: ${error.message}`)
+        if (this.#leftOpen.delete(wire)) return
         this.#lose()
         resolve()
       }
-      this.#wire = new Wire(port, this.#connect.protocolVersion, { received, closed })
-      this.#wire.send(this.#connect)
+      const wire = new Wire(port, this.#connect.protocolVersion, { received, closed })
+      this.#wire = wire
+      this.#leave = resolve
+      wire.send(this.#connect)
     })
   }
 
@@ -90,6 +119,11 @@ export class Line {
   }
 
   #accept (packet: Packet): void {
+    if (packet.type === PacketType.connack && this.#world.mayRefuse(packet.reasonCode)) {
+      this.#isRefused = true
+      this.breakOff()
+      return
+    }
     if (packet.type !== PacketType.connack) this.#fault(`got packet type ${packet.type} before CONNACK`)
     else if (packet.reasonCode !== ReasonCode.success) this.#fault(`was refused: ${packet.reasonCode}`)
     else if (packet.sessionPresent !== (this.hasSession ?? packet.sessionPresent)) this.#fault(this.hasSession === true ? 'has lost its Session' : 'found a Session that is not its own')

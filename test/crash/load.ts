@@ -14,13 +14,15 @@ export class Load {
   readonly #topics: readonly PublishedTopic[]
   readonly #random: Random
   #open = 0
+  readonly #largestBurst: number
   #timer: NodeJS.Timeout | undefined = undefined
 
-  constructor (world: World, publisher: Publisher, topics: readonly PublishedTopic[], random: Random) {
+  constructor (world: World, publisher: Publisher, topics: readonly PublishedTopic[], random: Random, burst: number = largestBurst) {
     this.#world = world
     this.#publisher = publisher
     this.#topics = topics
     this.#random = random
+    this.#largestBurst = burst
   }
 
   /** Nothing is on its way any more. */
@@ -28,7 +30,7 @@ export class Load {
 
   start (): void {
     this.#timer = setTimeout(() => {
-      this.#burst(this.#random.between(1, largestBurst))
+      this.#burst(this.#random.between(1, this.#largestBurst))
       this.start()
     }, this.#random.between(0, longestPauseMs))
   }
@@ -44,7 +46,14 @@ export class Load {
     const { name: topicName, qos, retain } = topic
     this.#open++
     const done = (): void => { this.#done(topic, number) }
-    this.#publisher.publish({ topicName, payload: payloadOf(topic, number), qos, retain, isStored: topicName.startsWith('load/'), done })
+    const refused = (): void => { this.#refuse(topic, number) }
+    this.#publisher.publish({ topicName, payload: payloadOf(topic, number), qos, retain, isStored: topicName.startsWith('load/'), done, refused })
+  }
+
+  #refuse (topic: PublishedTopic, number: number): void {
+    this.#world.event()
+    this.#open--
+    topic.refused.add(number)
   }
 
   #done (topic: PublishedTopic, number: number): void {

@@ -16,6 +16,8 @@ export interface Outgoing {
   readonly isStored: boolean
   /** Called when the broker has it. */
   readonly done: () => void
+  /** Called when the broker does not take it. */
+  readonly refused?: () => void
 }
 
 /** Whoever publishes for a load. */
@@ -89,6 +91,11 @@ export class RawPublisher implements Publisher, Speaker {
     const sent = this.#open.get(packetIdentifier)
     if (sent?.packet.qos !== qos || sent.isReleased) {
       this.#fault(`got a QoS ${qos} acknowledgement for ${packetIdentifier}, for which it does not wait`)
+      return
+    }
+    if (this.#world.mayRefuse(reasonCode)) {
+      this.#open.delete(packetIdentifier)
+      sent.outgoing.refused?.()
       return
     }
     if (reasonCode !== ReasonCode.success) this.#fault(`was told ${reasonCode} about ${sent.outgoing.topicName}`)

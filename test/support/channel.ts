@@ -14,6 +14,8 @@ export class Channel {
   /** What is on its way. */
   get size (): number { return this.#items.length }
 
+  get isHeld (): boolean { return this.#isHeld }
+
   push (item: () => void): void {
     if (this.#isClosed) return
     this.#items.push(item)

@@ -1,6 +1,6 @@
 import type { Clock } from '../../lib/contract/clock.ts'
 import type {
-  Claim, ClaimRequest, Emitter, EmitterEvents, ImportedSession, InboxFrame, Membership, NodeDescription, NodeState, NodeStatus, Pulse,
+  Claim, ClaimRequest, Emitter, EmitterEvents, ImportedSession, InboxFrame, Membership, NodeDescription, NodeState, NodeStatus, PresenceEvent, Pulse,
 } from '../../lib/contract/emitter.ts'
 import type { Message } from '../../lib/contract/message.ts'
 import { storeFailed } from '../../lib/contract/store-errors.ts'
@@ -10,7 +10,7 @@ import { FakeClock } from './fake-clock.ts'
 import { claim, storedSession } from './memory-hub-claim.ts'
 import { anew, commit, copyOf, readChanges } from './memory-hub-commit.ts'
 import { adoptPage, beat, bury, expectNode, Fenced, inboxOf, join, leave, nodesOf } from './memory-hub-members.ts'
-import { HubState, type Listener } from './memory-hub-state.ts'
+import { HubState, type Listener, type PresenceListener } from './memory-hub-state.ts'
 
 export interface HubOptions {
   /** Of the hub: for beats and leases. Default: one that stands still. */
@@ -66,6 +66,7 @@ export class MemoryNode {
   /** 0 until it joins. */
   generation = 0
   logEnd = 0
+  readonly backlogs = new Map<number, number>()
 
   constructor (state: HubState, schedule: Schedule, pageSessions: number) {
     this.state = state
@@ -130,6 +131,13 @@ export class MemoryNode {
         })
       })
     })
+  }
+
+  /** @returns the way to stop */
+  listen (told: (event: PresenceEvent) => void): () => void {
+    const listener: PresenceListener = event => { this.log.push(() => { told(event) }) }
+    this.state.presenceListeners.add(listener)
+    return () => { this.state.presenceListeners.delete(listener) }
   }
 
   #listener (events: EmitterEvents): Listener {
@@ -205,7 +213,11 @@ class HubStore implements Store {
 
   async commit (changes: Changes): Promise<void> {
     const read = attempt(() => readChanges(changes))
-    return this.#node.askAsNode((state, generation) => { commit(state, generation, read) })
+    const backlogs = await this.#node.askAsNode((state, generation) => {
+      commit(state, generation, read)
+      return read.cluster?.sends.map(({ generation }) => [generation, state.backlogOf(generation)] as const) ?? []
+    })
+    for (const [generation, bytes] of backlogs) this.#node.backlogs.set(generation, bytes)
   }
 
   close (): void { /* what it keeps is for others */ }
@@ -246,8 +258,12 @@ class HubEmitter implements Emitter {
 
   async * adopt (dead: number): AsyncGenerator<readonly ImportedSession[]> {
     const { pageSessions } = this.#node
-    const next = async (): Promise<ImportedSession[] | undefined> => this.#node.askAsNode((state, generation) => adoptPage(state, generation, dead, pageSessions))
-    for (let page = await next(); page !== undefined; page = await next()) if (page.length > 0) yield page
+    for (let isLast = false; !isLast;) {
+      const page = await this.#node.askAsNode((state, generation) => adoptPage(state, generation, dead, pageSessions))
+      if (page === undefined) return
+      yield page.sessions
+      isLast = page.isLast
+    }
   }
 
   async * inboxOf (dead: number): AsyncGenerator<InboxFrame> {
@@ -261,6 +277,27 @@ class HubEmitter implements Emitter {
   async * online (generation: number): AsyncGenerator<string> {
     yield * await this.#node.ask(({ nodes }) => [...nodes.get(generation)?.online ?? []])
   }
+
+  /** What is not read waits. */
+  async * presence (signal: AbortSignal): AsyncGenerator<PresenceEvent> {
+    const events: PresenceEvent[] = []
+    let wake = (): void => undefined
+    const stop = this.#node.listen(event => {
+      events.push(event)
+      wake()
+    })
+    signal.addEventListener('abort', () => { wake() })
+    while (!signal.aborted) {
+      yield * events.splice(0)
+      await new Promise<void>(resolve => {
+        wake = resolve
+        if (events.length > 0 || signal.aborted) resolve()
+      })
+    }
+    stop()
+  }
+
+  backlogOf (generation: number): number { return this.#node.backlogs.get(generation) ?? 0 }
 
   async ownerOf (clientIdentifier: string): Promise<number | undefined> { return this.#node.ask(state => state.sessionOf(clientIdentifier)?.owner) }
 

@@ -6,14 +6,16 @@ import { originAfter, type HubState, type KeptSession, type Stretch } from './me
 export function claim (state: HubState, generation: number, { clientIdentifier, session }: ClaimRequest): Claim {
   const kept = state.sessionOf(clientIdentifier)
   if (kept?.owner === generation) return { session: kept.number, imported: undefined }
-  if (kept !== undefined) evict(state, kept)
+  if (kept !== undefined) evict(state, generation, kept)
   if (kept?.record !== undefined) return { session: kept.number, imported: importSession(state, generation, kept) }
   if (kept !== undefined) state.remove(kept)
   state.begin(generation, session, clientIdentifier)
   return { session, imported: undefined }
 }
 
-function evict (state: HubState, { owner, clientIdentifier, number }: KeptSession): void {
+/** Who is online stays online, at the new node. */
+function evict (state: HubState, generation: number, { owner, clientIdentifier, number }: KeptSession): void {
+  if (state.onlineAt(clientIdentifier)?.generation === owner) state.appear(generation, clientIdentifier, true)
   if (state.nodes.get(owner)?.state === 'alive') state.send(owner, position => ({ kind: 'evicted', position, clientIdentifier, session: number }))
 }
 

@@ -22,10 +22,11 @@ export function readChanges ({ sessions, subscriptions, enqueued, sent, removed,
   }
 }
 
-function readCluster ({ routes, sends, moves, settled, released, begun, presence, recovered }: ClusterChanges): ClusterChanges {
+function readCluster ({ routes, sends, moves, settled, released, begun, presence, expired, recovered }: ClusterChanges): ClusterChanges {
   return {
     routes: new Map(routes), sends: sends.map(({ generation, bytes }) => ({ generation, bytes: Buffer.from(bytes) })), moves, settled,
-    released: released.map(reference => ({ ...reference })), begun: begun.map(reference => ({ ...reference })), presence: new Map(presence), recovered: [...recovered],
+    released: released.map(reference => ({ ...reference })), begun: begun.map(reference => ({ ...reference })), presence: new Map(presence),
+    expired: new Map(expired), recovered: [...recovered],
   }
 }
 
@@ -107,7 +108,17 @@ function enqueue (state: HubState, delivery: DeliveryRecord): void {
   const kept = state.sessions.get(delivery.session)
   if (kept === undefined) return
   kept.deliveries.set(delivery.position, { ...delivery, message: anew(delivery.message) })
+  sort(kept.deliveries)
   kept.highWater = Math.max(kept.highWater, delivery.message.origin)
+}
+
+/** Messages of one commit come in any order, those of a Session have theirs by their positions. */
+function sort (deliveries: Map<number, DeliveryRecord>): void {
+  const [last, before] = [...deliveries.keys()].slice(-2).reverse()
+  if (last === undefined || before === undefined || last > before) return
+  const sorted = [...deliveries].sort(([a], [b]) => a - b)
+  deliveries.clear()
+  for (const [position, delivery] of sorted) deliveries.set(position, delivery)
 }
 
 function resend (state: HubState, { session, position, packetIdentifier, isReleased }: DeliveryRecord): void {
@@ -131,11 +142,11 @@ function writeRetained (state: HubState, generation: number, retained: ReadonlyM
   }
 }
 
-function writeCluster (state: HubState, generation: number, { routes, sends, settled, presence, recovered }: ClusterChanges): void {
+function writeCluster (state: HubState, generation: number, { routes, sends, settled, presence, expired, recovered }: ClusterChanges): void {
   writeRoutes(state, generation, routes)
   for (const { generation: receiver, bytes } of sends) state.send(receiver, position => ({ kind: 'frame', position, bytes }))
-  const online = state.nodes.get(generation)?.online
-  for (const [clientIdentifier, isOnline] of presence) online?.[isOnline ? 'add' : 'delete'](clientIdentifier)
+  for (const [clientIdentifier, isOnline] of presence) state.appear(generation, clientIdentifier, isOnline)
+  for (const [topicName, time] of expired) if (state.retained.get(topicName)?.expiresAt === time) writeRetained(state, generation, new Map([[topicName, undefined]]))
   for (const number of recovered) letGo(state, number)
   state.settle(generation, settled)
 }

@@ -75,15 +75,30 @@ function remainsOf (state: HubState, generation: number, dead: number): HubNode 
   return adopter === undefined || adopter.generation === generation || adopter.until <= state.clock.now() ? node : undefined
 }
 
-/** Undefined when there are no more. */
-export function adoptPage (state: HubState, generation: number, dead: number, limit: number): ImportedSession[] | undefined {
+export interface AdoptedPage {
+  readonly sessions: readonly ImportedSession[]
+  readonly isLast: boolean
+}
+
+/** Undefined when the node is not to be adopted, or another node is at it. */
+export function adoptPage (state: HubState, generation: number, dead: number, limit: number): AdoptedPage | undefined {
   expectNode(state, generation)
   const node = remainsOf(state, generation, dead)
   if (node === undefined) return undefined
   if (node.state === 'alive') node.state = 'dead'
   node.adopter = { generation, until: state.clock.now() + adoptionMs }
-  const page = [...node.owned].slice(0, limit)
-  return page.length === 0 ? undefined : page.flatMap(number => adoptSession(state, generation, number))
+  const sessions = [...node.owned].slice(0, limit).flatMap(number => adoptSession(state, generation, number))
+  const isLast = node.owned.size === 0
+  if (isLast) wantNothing(state, node)
+  return { sessions, isLast }
+}
+
+/** Nobody sends it anything any more: whoever has decided to, and does not know of this, is refused, and decides anew. */
+function wantNothing (state: HubState, { generation, routes }: HubNode): void {
+  const told = new Map([...routes.keys()].map(topicFilter => [topicFilter, undefined]))
+  routes.clear()
+  state.moves++
+  state.tell({ kind: 'routes', position: state.logEnd + 1, generation, routes: told, moves: state.moves })
 }
 
 /** A Session that is not stored has died with its node. */
@@ -108,7 +123,8 @@ export function bury (state: HubState, generation: number, dead: number): void {
   if (node !== undefined && node.state !== 'alive' && node.owned.size === 0) clear(state, node)
 }
 
-function clear (state: HubState, { generation }: HubNode): void {
+function clear (state: HubState, { generation, online }: HubNode): void {
+  for (const clientIdentifier of [...online]) state.appear(generation, clientIdentifier, false)
   state.nodes.delete(generation)
   state.listeners.delete(generation)
   state.trim(generation)
@@ -122,5 +138,7 @@ export function leave (state: HubState, generation: number): void {
   node.state = 'left'
   state.listeners.delete(generation)
   const isDone = inbox?.entries.every(({ kind, position }) => kind !== 'frame' || position <= inbox.settled) ?? true
-  if (node.owned.size === 0 && isDone) clear(state, node)
+  if (node.owned.size > 0 || !isDone) return
+  wantNothing(state, node)
+  clear(state, node)
 }

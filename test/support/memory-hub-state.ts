@@ -1,4 +1,4 @@
-import type { NodeDescription, NodeStatus, InboxEntry, LogEntry } from '../../lib/contract/emitter.ts'
+import type { InboxEntry, LogEntry, NodeDescription, NodeStatus, PresenceEvent } from '../../lib/contract/emitter.ts'
 import { messagesInFrame } from '../../lib/contract/emitter.ts'
 import type { Clock } from '../../lib/contract/clock.ts'
 import type { Message } from '../../lib/contract/message.ts'
@@ -34,6 +34,9 @@ export interface Listener {
   received (entry: InboxEntry): void
 }
 
+/** A listener to who comes and goes. */
+export type PresenceListener = (event: PresenceEvent) => void
+
 export interface HubNode {
   readonly generation: number
   readonly description: NodeDescription
@@ -66,6 +69,7 @@ export class HubState {
   readonly nodes = new Map<number, HubNode>()
   readonly inboxes = new Map<number, HubInbox>()
   readonly listeners = new Map<number, Listener>()
+  readonly presenceListeners = new Set<PresenceListener>()
   readonly log: LogEntry[] = []
   generation = 0
   moves = 0
@@ -84,6 +88,27 @@ export class HubState {
   tell (entry: LogEntry): void {
     this.log.push(entry)
     for (const listener of this.listeners.values()) listener.logged(entry)
+  }
+
+  /** Who is online at another node already, or still, has only moved. */
+  appear (generation: number, clientIdentifier: string, isOnline: boolean): void {
+    const { online } = this.nodes.get(generation) ?? {}
+    if (online === undefined || online.has(clientIdentifier) === isOnline) return
+    const former = this.onlineAt(clientIdentifier)
+    if (isOnline) online.add(clientIdentifier)
+    else online.delete(clientIdentifier)
+    if (isOnline && former !== undefined) former.online.delete(clientIdentifier)
+    else for (const listener of this.presenceListeners) listener({ clientIdentifier, isOnline, generation })
+  }
+
+  onlineAt (clientIdentifier: string): HubNode | undefined {
+    return [...this.nodes.values()].find(({ online }) => online.has(clientIdentifier))
+  }
+
+  /** Bytes of frames that a node has not settled. */
+  backlogOf (generation: number): number {
+    const { entries = [], settled = 0 } = this.inboxes.get(generation) ?? {}
+    return entries.reduce((sum, entry) => entry.kind === 'frame' && entry.position > settled ? sum + entry.bytes.length : sum, 0)
   }
 
   /** The Session that a Client Identifier goes on with; one that has ended is not. */

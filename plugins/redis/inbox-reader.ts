@@ -1,0 +1,58 @@
+import type { InboxEntry, InboxFrame } from '../../lib/index.ts'
+import type { Link } from './link.ts'
+import { decodeEntries, type StreamEntry, type StreamListener } from './stream-reader.ts'
+
+/** Who is told of a node's inbox. */
+export interface InboxEvents {
+  received (entry: InboxEntry): void
+  /** Resolves when all claims are answered that may have come before an eviction: it is told after them. */
+  claimed (): Promise<void>
+  /** Redis has gone back to a state before what was read: nothing of what this node knows can be relied on. */
+  lost (): void
+}
+
+/** Tells a node what the others send it. */
+export class InboxListener implements StreamListener {
+  readonly #generation: number
+  readonly #events: InboxEvents
+  #position = 0
+
+  constructor (generation: number, events: InboxEvents) {
+    this.#generation = generation
+    this.#events = events
+  }
+
+  async read (entries: readonly StreamEntry[]): Promise<void> {
+    for (const entry of entries.map(decodeInboxEntry)) {
+      if (entry.position <= this.#position) continue // told before something went wrong
+      if (entry.kind === 'evicted') await this.#events.claimed()
+      this.#position = entry.position
+      this.#events.received(entry)
+    }
+  }
+
+  async checked (_: number, link: Link): Promise<number> {
+    const end = Number(await link.command('HGET', 'inp', this.#generation) ?? 0)
+    if (end < this.#position) this.#events.lost()
+    return this.#position
+  }
+}
+
+/** Entries of the inbox of a node that is gone which come from one answer. */
+const pageEntries = 32
+
+/** Frames in an inbox, from a position on, by pages. */
+export async function * framesFrom (link: Link, generation: number, first: number): AsyncGenerator<InboxFrame> {
+  for (let from = first; ;) {
+    const page = decodeEntries(await link.command('XRANGE', `in:${generation}`, `${from}-0`, '+', 'COUNT', pageEntries))
+    for (const entry of page.map(decodeInboxEntry)) if (entry.kind === 'frame') yield entry
+    const last = page.at(-1)
+    if (last === undefined) return
+    from = last.position + 1
+  }
+}
+
+function decodeInboxEntry ({ position, fields: [name, value, , session] }: StreamEntry): InboxEntry {
+  if (name?.toString() === 'f') return { kind: 'frame', position, bytes: value as Buffer }
+  return { kind: 'evicted', position, clientIdentifier: String(value), session: Number(session) }
+}

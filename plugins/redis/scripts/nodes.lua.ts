@@ -1,0 +1,24 @@
+import { newScript, type Script } from '../script.ts'
+import { members } from './members.lua.ts'
+import { presence } from './presence.lua.ts'
+import { tell } from './tell.lua.ts'
+
+/** ARGV: leaseMs. Answers with generation, JSON, when it was last heard of and 1 if it lives, for each node in turns. */
+export const nodesScript: Script = newScript(`${tell}${presence}${members}
+local P, lease, time, nodes = KEYS[1], tonumber(ARGV[1]), now(), {}
+for _, generation in ipairs(redis.call('HKEYS', P .. 'nodes')) do
+  nodes[#nodes + 1] = generation
+  nodes[#nodes + 1] = redis.call('HGET', P .. 'nodes', generation)
+  nodes[#nodes + 1] = redis.call('ZSCORE', P .. 'hb', generation) or '0'
+  nodes[#nodes + 1] = is_dead(P, generation, time, lease) and '0' or '1'
+end
+return nodes
+`)
+
+/** ARGV: Client Identifier. Answers with the generation that has it, or null. */
+export const ownerScript: Script = newScript(`
+local P = KEYS[1]
+local number = redis.call('GET', P .. 'c:' .. ARGV[1])
+local session = number and redis.call('HMGET', P .. 's:' .. number, 'o', 'd') or {}
+return not session[2] and session[1] or nil
+`)
