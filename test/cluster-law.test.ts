@@ -96,7 +96,7 @@ function expectAll (delivered: readonly string[], publishers: readonly RoamingPu
 
 function expectOnce (delivered: readonly string[], published: readonly Publication[], refused: ReadonlySet<number>, name: string): void {
   for (const { line, qos, number, topic } of published) {
-    if (qos === 1) continue
+    if (qos < 2) continue // a Client that moves may get a QoS 0 message here and there
     const times = delivered.filter(other => other === line).length
     const isMissing = times === 0 && qos === 2 && !refused.has(number) && delivered.some(other => other.startsWith(`${topic} `))
     assert.ok(times <= 1 && !isMissing, `${name}: ${line} came ${times} times`)

@@ -1,4 +1,4 @@
-import type { Emitter, ImportedSession, Pulse } from '../contract/emitter.ts'
+import type { Emitter, ImportedSession, InboxFrame, Pulse } from '../contract/emitter.ts'
 import type { ClusterServices } from './cluster-services.ts'
 
 /** What adopting needs of the cluster. */
@@ -6,10 +6,10 @@ export interface Adopter {
   /** Runs what brings Sessions to this node; what comes for them meanwhile is not missed. */
   whileComing<T> (run: () => Promise<T>): Promise<T>
   import (session: ImportedSession): void
-  /** What brings Sessions: when it resolves, all that was asked for before has been dealt with. */
-  answerTo<T> (ask: () => Promise<T>): Promise<T>
+  /** While it is asked for Sessions that may have been this node's own before, nothing is committed that is of that time. */
+  exclusively<T> (ask: () => Promise<T>): Promise<T>
   /** Hands messages on that were for members of Shared Subscriptions of a node that is gone. */
-  redispatch (frame: Buffer): void
+  redispatch (frame: InboxFrame): void
   /** Resolves when all of that is stored. */
   written (): Promise<void>
 }
@@ -52,7 +52,7 @@ export class Adoption {
   async #adopt (generation: number): Promise<void> {
     const count = await this.#adopter.whileComing(() => this.#pages(generation))
     if (count === undefined) return
-    for await (const { bytes } of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(bytes)
+    for await (const frame of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(frame)
     await this.#adopter.written()
     await this.#emitter.bury(generation)
     this.#services.logger.info({ generation, sessions: count }, 'took over the Sessions of a node that is gone')
@@ -62,7 +62,7 @@ export class Adoption {
   async #pages (generation: number): Promise<number | undefined> {
     let count: number | undefined
     const pages = this.#emitter.adopt(generation)[Symbol.asyncIterator]()
-    const next = (): ReturnType<typeof pages.next> => this.#adopter.answerTo(() => pages.next())
+    const next = (): ReturnType<typeof pages.next> => this.#adopter.exclusively(() => pages.next())
     for (let page = await next(); page.done !== true; page = await next()) {
       for (const session of page.value) this.#adopter.import(session)
       count = (count ?? 0) + page.value.length

@@ -1,6 +1,6 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import type { Emitter, EmitterEvents, ImportedSession, InboxEntry, LogEntry, NodeDescription, NodeState } from '../contract/emitter.ts'
+import type { Emitter, EmitterEvents, ImportedSession, InboxEntry, InboxFrame, LogEntry, NodeDescription, NodeState } from '../contract/emitter.ts'
 import type { Message } from '../contract/message.ts'
 import type { Session } from '../session/session.ts'
 import type { Journal } from '../store/journal.ts'
@@ -49,6 +49,8 @@ export class Cluster implements EmitterEvents, Adopter {
   #coming = 0
   /** The log's end when Sessions came last: what it tells of them up to there is true here. */
   #cameAt = 0
+  /** Claims under way, by Client Identifier. */
+  readonly #claims = new Map<string, Promise<number>>()
   /** Numbers that were claimed for Sessions which have not begun. */
   readonly #unused = new Set<number>()
   /** Positions of notices that came while Sessions were on their way to this node, by the number of the Session that was to be given up. */
@@ -85,6 +87,7 @@ export class Cluster implements EmitterEvents, Adopter {
       confirmed: ({ generation, position }) => { this.#barrier.confirmed(generation, position) },
       kicked: ({ clientIdentifier, reasonCode }) => { this.disconnectHere(clientIdentifier, reasonCode as ReasonCode) },
       settled: position => { this.outbound.settle(position) },
+      taken: origin => { this.outbound.take(origin) },
     })
     this.#adoption = new Adoption(emitter, services, this)
     journal.peer = this.outbound
@@ -140,7 +143,7 @@ export class Cluster implements EmitterEvents, Adopter {
    * @throws MqttError Server unavailable when the cluster does not answer
    */
   claim (clientIdentifier: string): Promise<number> {
-    return this.#withinTime(this.whileComing(() => this.#claim(clientIdentifier)))
+    return this.#withinTime(this.whileComing(() => this.#claimInTurn(clientIdentifier)))
   }
 
   /** Whether a number that was claimed is that of no Session yet; it is from then on. */
@@ -198,11 +201,13 @@ export class Cluster implements EmitterEvents, Adopter {
     this.#services.router.routes?.release()
   }
 
-  async answerTo<T> (ask: () => Promise<T>): Promise<T> {
-    const askedAt = ++this.#peers.asked
-    const answer = await ask()
-    await this.#peers.sealed?.dealtWith(askedAt)
-    return answer
+  async exclusively<T> (ask: () => Promise<T>): Promise<T> {
+    await this.#journal.pause()
+    try {
+      return await ask()
+    } finally {
+      this.#journal.resume()
+    }
   }
 
   /** A Session of another node is this one's from now on. All in one go: nothing that is for it may come between. */
@@ -227,8 +232,8 @@ export class Cluster implements EmitterEvents, Adopter {
     this.#peers.goOn()
   }
 
-  redispatch (frame: Buffer): void {
-    for (const { message, shares } of this.#inbound.messages(frame, 0)) {
+  redispatch ({ bytes, taken }: InboxFrame): void {
+    for (const { message, shares } of this.#inbound.messages(bytes, 0, taken)) {
       for (const topicFilter of shares) this.#services.router.share(topicFilter)?.deliver(message)
     }
   }
@@ -252,6 +257,7 @@ export class Cluster implements EmitterEvents, Adopter {
   }
 
   async #leave (): Promise<void> {
+    this.outbound.flush()
     await this.#journal.written()
     this.#isClosed = true
     await this.emitter.leave()
@@ -288,8 +294,44 @@ export class Cluster implements EmitterEvents, Adopter {
   /** Entries of a generation that is over are not this node's any more. */
   #forwardTo (): EmitterEvents { return this }
 
+  /** Claims of one Client Identifier come one after the other. */
+  async #claimInTurn (clientIdentifier: string): Promise<number> {
+    const before = this.#claims.get(clientIdentifier) ?? Promise.resolve(0)
+    const claim = before.catch(() => 0).then(() => this.#claim(clientIdentifier))
+    this.#claims.set(clientIdentifier, claim)
+    try {
+      return await claim
+    } finally {
+      if (this.#claims.get(clientIdentifier) === claim) this.#claims.delete(clientIdentifier)
+    }
+  }
+
   async #claim (clientIdentifier: string): Promise<number> {
-    const { session, imported } = await this.answerTo(() => this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() }))
+    const own = this.#services.sessions.get(clientIdentifier)
+    return own?.isDurable === true && await this.#isStillOwn(own) ? own.number : this.#claimElsewhere(clientIdentifier)
+  }
+
+  /**
+   * Whether a stored Session is this node's own, and not only thought to be. It is not claimed then: what is committed of it before the claim is answered would be
+   * of its former time here, and could not be told from what is of the new one.
+   */
+  async #isStillOwn (session: Session): Promise<boolean> {
+    const { sessions } = this.#services
+    sessions.save(session)
+    await this.#journal.written()
+    return sessions.get(session.clientIdentifier) === session
+  }
+
+  /** When it resolves, all that was asked for before has been dealt with. */
+  async #answerTo<T> (ask: () => Promise<T>): Promise<T> {
+    const askedAt = ++this.#peers.asked
+    const answer = await ask()
+    await this.#peers.sealed?.dealtWith(askedAt)
+    return answer
+  }
+
+  async #claimElsewhere (clientIdentifier: string): Promise<number> {
+    const { session, imported } = await this.#answerTo(() => this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() }))
     if (imported !== undefined) this.import(imported)
     else this.#evictStranger(clientIdentifier, session)
     if (this.#isTaken(session, imported?.since ?? 0)) throw takenAway()
@@ -324,8 +366,10 @@ export class Cluster implements EmitterEvents, Adopter {
 
   /** Not before this node knows what the new owner wants: until then whatever comes for the Session is refused, and sent after it. */
   async #giveUp (number: number, clientIdentifier: string, position: number): Promise<void> {
+    const { generation } = this
     await this.#journal.synced().catch(() => undefined)
     await this.#peers.reached(this.emitter.logEnd)
+    if (generation !== this.generation) return // it was another node's notice
     const session = this.#services.sessions.get(clientIdentifier)
     if (session?.number === number && session.ownSince < position) this.#evict(session)
   }
@@ -341,10 +385,11 @@ export class Cluster implements EmitterEvents, Adopter {
 
   #evict (session: Session): void {
     this.#evicted.set(session.number, session.clientIdentifier)
+    this.#peers.sealed?.expel(session.number)
     this.#services.sessions.abandon(session)
     this.#services.router.forget(session)
     const { number, clientIdentifier } = session
-    if (number !== 0) this.outbound.readdress(this.#journal.expel(number, clientIdentifier), clientIdentifier)
+    if (number !== 0) this.outbound.readdress(this.#journal.expel(number, clientIdentifier))
   }
 
   /** Whether another node has claimed a Session again before this one has heard that its own claim was granted. */

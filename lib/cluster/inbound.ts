@@ -1,6 +1,7 @@
 import { Fifo } from '../base/fifo.ts'
 import { messagesInFrame, type InboxFrame } from '../contract/emitter.ts'
-import type { Message } from '../contract/message.ts'
+import { Origin, type Message } from '../contract/message.ts'
+import { QoS } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
 import { PendingMessage, type Waiter } from '../store/pending-message.ts'
 import type { ClusterServices } from './cluster-services.ts'
@@ -13,6 +14,8 @@ export interface InboundEvents {
   kicked (item: KickItem): void
   /** All entries up to that position are done with. */
   settled (position: number): void
+  /** A QoS 2 message was given to a member of a Shared Subscription: that is part of the next commit. */
+  taken (origin: number): void
 }
 
 interface Recorded { readonly entry: Entry, readonly message: Message, readonly isForAll: boolean }
@@ -87,12 +90,12 @@ export class Inbound {
     }
   }
 
-  /** Messages of a frame, but the first `skip` of them. */
-  * messages (frame: Buffer, skip: number): Generator<MessageItem> {
-    let index = 0
+  /** Messages of a frame, but the first `skip` of them and those in the places that are `taken`. */
+  * messages (frame: Buffer, skip: number, taken?: ReadonlySet<number>): Generator<MessageItem> {
+    let index = -1
     for (const item of this.#frames.items(frame)) {
-      if (item.kind !== 'message' || index++ < skip) continue
-      item.message.origin = -1
+      if (item.kind !== 'message' || ++index < skip || taken?.has(index) === true) continue
+      item.message.origin = Origin.session
       yield item
     }
   }
@@ -107,6 +110,7 @@ export class Inbound {
     const { router, sessions } = this.#services
     const publisher = message.publisher === undefined ? undefined : sessions.get(message.publisher)
     router.routeFromRemote(message, publisher, isForAll, shares)
+    if (shares.length > 0 && message.qos === QoS.exactlyOnce) this.#events.taken(message.origin)
     this.#track(message, entry)
     if (this.#recorded === undefined) return
     entry.hold()

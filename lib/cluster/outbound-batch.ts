@@ -5,7 +5,7 @@ import { QoS } from '../packet/packets.ts'
 import { recipientOf } from '../router/delivery-plan.ts'
 import type { RemoteNode } from '../router/remote-node.ts'
 import type { Session } from '../session/session.ts'
-import type { ClusterBatch, Orphan } from '../store/journal-peer.ts'
+import type { ClusterBatch, Reopened } from '../store/journal-peer.ts'
 import type { ClusterServices } from './cluster-services.ts'
 import type { FrameCodec } from './frames.ts'
 import type { Peers } from './peers.ts'
@@ -28,14 +28,14 @@ export interface Addressed {
 }
 
 /** What has gathered by the time of a commit. */
-export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled' | 'expired'> {
+export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled' | 'expired' | 'taken'> {
   readonly messages: Addressed[]
   readonly controls: ReadonlyMap<number, readonly Buffer[]>
   readonly released: SessionReference[]
   readonly begun: SessionReference[]
   readonly recovered: number[]
   /** Topics whose retained message is part of the commit. */
-  readonly retained: ReadonlySet<string>
+  readonly retained: Set<string>
 }
 
 /** Who gets back what could not be told. */
@@ -51,6 +51,7 @@ export class OutboundBatch implements ClusterBatch {
   readonly presence: ClusterChanges['presence']
   readonly settled: number
   readonly expired: ClusterChanges['expired']
+  readonly taken: ClusterChanges['taken']
   readonly retained: Gathered['retained']
   released: SessionReference[]
   begun: SessionReference[]
@@ -59,6 +60,7 @@ export class OutboundBatch implements ClusterBatch {
   moves: number | undefined = undefined
   /** Sessions that had come from other nodes by then: what the commit says of those that came later is of their former time here. */
   readonly sealedAt: number
+  readonly expelled: Set<number> = new Set<number>()
   #messages: Addressed[]
   readonly #controls: Gathered['controls']
   readonly #services: ClusterServices
@@ -80,6 +82,7 @@ export class OutboundBatch implements ClusterBatch {
     this.presence = gathered.presence
     this.settled = gathered.settled
     this.expired = gathered.expired
+    this.taken = gathered.taken
     this.retained = gathered.retained
     this.released = gathered.released
     this.begun = gathered.begun
@@ -90,12 +93,14 @@ export class OutboundBatch implements ClusterBatch {
 
   get messages (): readonly Addressed[] { return this.#messages }
 
+  expel (session: number): void { this.expelled.add(session) }
+
   get forAll (): ReadonlySet<Message> { return new Set(this.#messages.filter(({ isForAll }) => isForAll).map(({ message }) => message)) }
 
   dealtWith (askedAt: number): Promise<void> | undefined { return this.#askedAt < askedAt ? this.#answer?.promise : undefined }
 
   get hasChanges (): boolean {
-    return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size + this.expired.size > 0 ||
+    return this.settled > 0 || this.sends.length + this.routes.size + this.presence.size + this.expired.size + this.taken.length > 0 ||
       this.released.length + this.begun.length + this.recovered.length > 0
   }
 
@@ -112,16 +117,17 @@ export class OutboundBatch implements ClusterBatch {
   async catchUp ({ fenced, moves }: CommitRefused): Promise<ReadonlySet<string>> {
     this.#answered()
     await this.#peers.caughtUp(moves) // what comes meanwhile for Sessions that are others' is refused, too
-    this.#clients = this.#peers.evictAll(fenced, this.sealedAt)
-    const gone = new Set(fenced)
+    const gone = new Set([...fenced, ...this.expelled])
+    this.#clients = this.#peers.evictAll([...gone], this.sealedAt)
     this.released = this.released.filter(({ session }) => !gone.has(session))
     this.begun = this.begun.filter(({ session }) => !gone.has(session))
     this.recovered = this.recovered.filter(session => !gone.has(session))
     return this.#clients
   }
 
-  readdress (orphans: readonly Orphan[], order: readonly Message[]): void {
-    this.#messages = this.#messages.filter(({ message }) => !this.#isRevoked(message))
+  readdress ({ orphans, revoked }: Reopened, order: readonly Message[]): void {
+    this.#messages = this.#messages.filter(({ message }) => !revoked.includes(message))
+    for (const { topicName } of revoked) if (this.retained.delete(topicName)) this.#peers.retainedLost(topicName)
     for (const { message, sharedFilter } of orphans) {
       if (sharedFilter === undefined) this.#adopt(message)
       else this.#share(message, sharedFilter)
@@ -151,11 +157,6 @@ export class OutboundBatch implements ClusterBatch {
   #close (): void {
     this.#answered()
     if (this.#peers.sealed === this) this.#peers.sealed = undefined
-  }
-
-  /** What a Client that is another node's now published at QoS 2 and was not acknowledged comes again, there. */
-  #isRevoked ({ qos, origin, publisher }: Message): boolean {
-    return qos === QoS.exactlyOnce && origin === 0 && publisher !== undefined && this.#clients.has(publisher)
   }
 
   /** A message that no other node wanted, until one has taken its Session over. */

@@ -3,7 +3,7 @@ import type { Message } from '../contract/message.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Outgoing, RemoteNode } from '../router/remote-node.ts'
 import type { Journal } from '../store/journal.ts'
-import type { JournalPeer, Orphan } from '../store/journal-peer.ts'
+import type { JournalPeer, Reopened } from '../store/journal-peer.ts'
 import type { ClusterServices } from './cluster-services.ts'
 import { FrameCodec } from './frames.ts'
 import { OutboundBatch, OutgoingMessage, sortMessages, type Addressed } from './outbound-batch.ts'
@@ -28,6 +28,7 @@ export class Outbound implements Outgoing, JournalPeer {
   #recovered: number[] = []
   #retained = new Set<string>()
   #expired = new Map<string, number>()
+  #taken: number[] = []
   #controls = new Map<number, Buffer[]>()
   #settled = 0
   #toldSettled = 0
@@ -45,7 +46,7 @@ export class Outbound implements Outgoing, JournalPeer {
   set isReachable (isReachable: boolean) { this.#isReachable = isReachable }
 
   get hasWork (): boolean {
-    return this.#messages.length + this.#released.length + this.#begun.length + this.#presence.size + this.#recovered.length + this.#controls.size + this.#expired.size > 0 ||
+    return this.#messages.length + this.#released.length + this.#begun.length + this.#presence.size + this.#recovered.length + this.#controls.size + this.#expired.size + this.#taken.length > 0 ||
       (this.#services.router.routes?.hasChanges === true) || this.#settled - this.#toldSettled >= settledAtOnce
   }
 
@@ -65,9 +66,10 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#journal.plan()
   }
 
-  /** A Client is another node's now: messages that were for it here go there, and what it published at QoS 2 and was not told of comes again, there. */
-  readdress (orphans: readonly Orphan[], clientIdentifier: string): void {
-    this.#messages = this.#messages.filter(({ message: { qos, origin, publisher } }) => qos !== QoS.exactlyOnce || origin !== 0 || publisher !== clientIdentifier)
+  /** A Client is another node's now: messages that were for it here go there, and what it published and was not told of comes again, there. */
+  readdress ({ orphans, revoked }: Reopened): void {
+    this.#messages = this.#messages.filter(({ message }) => !revoked.includes(message))
+    for (const { topicName } of revoked) if (this.#retained.delete(topicName)) this.#peers.retainedDropped(topicName)
     for (const { message, sharedFilter } of orphans) {
       if (sharedFilter === undefined) this.#sendToAll(message)
       else this.#services.router.share(sharedFilter)?.deliver(message)
@@ -111,6 +113,12 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#journal.plan()
   }
 
+  /** The way on of a message in the inbox is part of the next commit. */
+  take (origin: number): void {
+    this.#taken.push(origin)
+    this.#journal.plan()
+  }
+
   /** All entries of the inbox up to that position are done with. */
   settle (position: number): void {
     this.#settled = position
@@ -123,7 +131,7 @@ export class Outbound implements Outgoing, JournalPeer {
   seal (): OutboundBatch {
     const batch = new OutboundBatch(this.#services, this.#peers, this.#frames, {
       messages: this.#messages, routes: this.#services.router.routes?.take() ?? new Map<string, number>(), controls: this.#controls,
-      released: this.#released, begun: this.#begun, presence: this.#presence, recovered: this.#recovered, expired: this.#expired,
+      released: this.#released, begun: this.#begun, presence: this.#presence, recovered: this.#recovered, expired: this.#expired, taken: this.#taken,
       settled: this.#settled > this.#toldSettled ? this.#settled : 0, retained: this.#retained,
     }, this)
     this.#toldSettled = this.#settled
@@ -134,12 +142,13 @@ export class Outbound implements Outgoing, JournalPeer {
   }
 
   /** A batch could not be written: what still holds of it is told with the next one. */
-  takeBack ({ routes, released, begun, presence, recovered, settled, retained, expired }: OutboundBatch): void {
+  takeBack ({ routes, released, begun, presence, recovered, settled, retained, expired, taken }: OutboundBatch): void {
     this.#services.router.routes?.takeBack(routes)
     this.#released = [...released, ...this.#released]
     this.#begun = [...begun, ...this.#begun]
     this.#presence = new Map([...presence, ...this.#presence])
     this.#expired = new Map([...expired, ...this.#expired])
+    this.#taken = [...taken, ...this.#taken]
     this.#recovered = [...recovered, ...this.#recovered]
     if (settled > 0) this.#toldSettled = 0
     this.#retained = new Set([...retained, ...this.#retained])
@@ -171,6 +180,7 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#recovered = []
     this.#retained = new Set()
     this.#expired = new Map()
+    this.#taken = []
     this.#controls = new Map()
   }
 

@@ -28,6 +28,8 @@ export interface PeersEvents {
 export interface Sealed {
   /** Sessions that come to this node while it is asked for want them, too: then it is refused, and put together anew. */
   readonly messages: readonly Addressed[]
+  /** A Session was given up. */
+  expel (session: number): void
   /** Those that go to every node that wants them. */
   readonly forAll: ReadonlySet<Message>
   /** Resolves when the answer is known; undefined when it is, or when the commit was asked for later than that. */
@@ -144,6 +146,12 @@ export class Peers {
       this.#echoed(topicName)
     }
   }
+
+  /** A topic's retained message was left out of its commit, and does not come back. */
+  retainedLost (topicName: string): void { this.#echoed(topicName) }
+
+  /** The same for one that is not part of a commit yet. */
+  retainedDropped (topicName: string): void { this.#retaining.delete(topicName) }
 
   /** Whether the log has told of the topic while the retained messages were being read, so that what was read may be old. */
   isFresh (topicName: string): boolean { return this.#fresh?.has(topicName) === true }

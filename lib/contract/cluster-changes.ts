@@ -8,6 +8,8 @@ export interface ClusterChanges {
   readonly moves: number | undefined
   /** All entries of the own inbox up to this position are done with; 0 says nothing. */
   readonly settled: number
+  /** Origins of messages in the inbox whose way on is part of this commit: who adopts this node must not hand them on again. Forgotten once they are settled. */
+  readonly taken: readonly number[]
   /**
    * Sessions that have ended, so that their Client Identifiers are free; what is stored of them is removed by their records. Those that this node
    * does not own are left alone.

@@ -130,6 +130,8 @@ export interface InboxFrame {
   /** Counts up in each inbox. */
   readonly position: number
   readonly bytes: Buffer
+  /** In the inbox of a dead node: places of messages in the frame which that node had taken, see `ClusterChanges`. Else absent. */
+  readonly taken?: ReadonlySet<number>
 }
 
 export type InboxEntry = InboxFrame | {

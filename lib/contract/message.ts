@@ -11,6 +11,14 @@ export interface MessageContent {
   readonly properties: MessageProperties | undefined
 }
 
+/** Origins of messages that came neither through the inbox nor in a PUBLISH to this node. */
+export const Origin = {
+  /** It comes out of the store or another node's inbox, where it stays until this one has stored it. */
+  session: -1,
+  /** A Will Message: nobody is there any more who could send it again. */
+  will: -2,
+} as const
+
 // What a queued message occupies besides its bytes: the objects that hold it.
 const overhead = 200
 
@@ -29,8 +37,8 @@ export class Message {
   /** Its way into the store, while it is on it; the journal knows what that is. */
   pending: object | undefined = undefined
   /**
-   * Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame; 0 for one that is published here,
-   * -1 for one that comes out of the store or another node's inbox, where it stays until this one has stored it.
+   * Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame. 0: it was published here. Below that it came
+   * another way: see {@link Origin}.
    */
   origin = 0
   #payload: Buffer
@@ -59,6 +67,14 @@ export class Message {
   /** The properties that go to subscribers unaltered, as they stand on the wire; made once for all of them. */
   get encodedProperties (): Buffer {
     return this.#encodedProperties ??= encodeMessageProperties(this.properties)
+  }
+
+  /** Whether this node is the only one that knows of it until it is committed. */
+  get isFromHere (): boolean { return this.origin === 0 || this.origin === Origin.will }
+
+  /** Whether its publisher, to whom it was not acknowledged yet, sends it again to the node to which it has gone. */
+  isSentAgainBy (clients: ReadonlySet<string>): boolean {
+    return this.qos > 0 && this.origin === 0 && this.publisher !== undefined && clients.has(this.publisher)
   }
 
   /** Bytes that the message occupies while it is kept, roughly. */

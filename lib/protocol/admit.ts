@@ -122,8 +122,13 @@ async function store (client: Client, session: Session, expiryBefore: number): P
     await client.services.journal?.written()
   } catch (error) {
     if (session.client === client) session.sessionExpiryInterval = expiryBefore
+    if (client.services.cluster !== undefined) throw unavailable(error) // it will be there again
     throw error
   }
+}
+
+function unavailable (cause: unknown): MqttError {
+  return new MqttError(ErrorCode.clusterUnavailable, ReasonCode.serverUnavailable, 'the Session cannot be stored now', { cause })
 }
 
 function welcome (client: Client, session: Session, connack: ConnackPacket, receiveMaximum: number): void {

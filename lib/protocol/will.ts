@@ -1,7 +1,7 @@
 import { ErrorCode } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { isUtf8 } from '../base/utf8.ts'
-import { Message } from '../contract/message.ts'
+import { Message, Origin } from '../contract/message.ts'
 import type { ConnectPacket } from '../packet/packets.ts'
 import type { Session, Will } from '../session/session.ts'
 import type { BrokerServices } from './broker-services.ts'
@@ -39,6 +39,7 @@ export function willOf (client: Client, { will }: ConnectPacket): Will | undefin
 /** Publishes a Will Message that is due, if its Client may still do so. */
 export function publishWill (services: BrokerServices, session: Session, will: Will): void {
   const message = will.message.with({}, will.message.topic, expiresAt(services, will.messageExpiryInterval))
+  message.origin = Origin.will
   const failed = (error: unknown): void => { services.logger.error({ err: error, topicName: message.topicName }, 'a Will Message could not be published') }
   try {
     const result = publishMessage(services, message, { client: session.client, session, isWill: true })

@@ -1,3 +1,4 @@
+import { Origin } from '../contract/message.ts'
 import type { ClaimedSession, DeliveryRecord, QueueState, SessionRecord } from '../contract/store.ts'
 import type { MaybePromise } from '../contract/hooks.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
@@ -121,7 +122,7 @@ export class SessionLog implements DeliveryLog, Lane {
 
   /** The delivery that a record describes. */
   delivery (record: DeliveryRecord): StoredDelivery {
-    record.message.origin = -1
+    record.message.origin = Origin.session
     const share = record.sharedFilter === undefined ? undefined : this.#services.shareOf(record.sharedFilter)
     return StoredDelivery.of(this, record, share)
   }

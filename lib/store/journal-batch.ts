@@ -1,8 +1,7 @@
 import type { MqttError } from '../base/errors.ts'
 import type { Message } from '../contract/message.ts'
-import { QoS } from '../packet/packets.ts'
 import type { Changes, ReceivedChange, SessionRecord, SubscriptionChange } from '../contract/store.ts'
-import type { ClusterBatch, Orphan } from './journal-peer.ts'
+import type { ClusterBatch, Reopened } from './journal-peer.ts'
 import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter } from './pending-message.ts'
 
 /** What gathers until the next commit, and who waits for it. */
@@ -72,20 +71,19 @@ export class JournalBatch implements Changes {
 
   /**
    * Takes out what belongs to Sessions that are another node's, so that the rest can be sealed again.
-   * @param clients whose Sessions those are: what they published at QoS 2 and was not acknowledged comes again, to their new node
-   * @returns messages that other nodes have to bring to those Sessions
+   * @param clients whose Sessions those are: what they published and was not acknowledged comes again, to their new node
    */
-  reopen (fenced: ReadonlySet<number>, clients: ReadonlySet<string>, error: MqttError): Orphan[] {
+  reopen (fenced: ReadonlySet<number>, clients: ReadonlySet<string>, error: MqttError): Reopened {
     for (const number of fenced) this.sessions.delete(number)
     for (const [key, { session }] of this.#subscriptions) if (fenced.has(session)) this.#subscriptions.delete(key)
     for (const [key, { session }] of this.#received) if (fenced.has(session)) this.#received.delete(key)
     this.sent = this.sent.filter(({ session }) => !fenced.has(session))
     this.removed = this.removed.filter(({ session }) => !fenced.has(session))
-    const revoked = this.messages.filter(({ message: { qos, origin, publisher } }) => qos === QoS.exactlyOnce && origin === 0 && publisher !== undefined && clients.has(publisher))
+    const revoked = this.messages.filter(({ message }) => message.isSentAgainBy(clients))
     const orphans = this.messages.flatMap(pending => revoked.includes(pending) ? [] : pending.leave(fenced))
     for (const pending of this.messages) pending.reopen() // with what has come for Sessions that are back since
     for (const pending of revoked) this.#revoke(pending, error)
-    return orphans
+    return { orphans, revoked: revoked.map(({ message }) => message) }
   }
 
   /** Messages that a Session was to get, not by a Shared Subscription. */
@@ -96,6 +94,8 @@ export class JournalBatch implements Changes {
 
   #revoke (pending: PendingMessage, error: MqttError): void {
     this.messages.splice(this.messages.indexOf(pending), 1)
+    const { message } = pending
+    if (this.retained.get(message.topicName) === message) this.retained.delete(message.topicName)
     for (const delivery of pending.deliveries) delivery.refused()
     pending.refused(error)
   }

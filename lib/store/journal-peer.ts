@@ -17,9 +17,18 @@ export interface Orphan {
   readonly sharedFilter: string | undefined
 }
 
+/** What has become of a commit that was taken apart because Sessions are another node's now. */
+export interface Reopened {
+  readonly orphans: readonly Orphan[]
+  /** Messages that were left out, since their publishers send them again to other nodes. */
+  readonly revoked: readonly Message[]
+}
+
 /** The cluster's part of one commit. */
 export interface ClusterBatch extends ClusterChanges {
   readonly hasChanges: boolean
+  /** Sessions that were given up since it was sealed; what it says of them is not to be written, even if they come back. */
+  readonly expelled: ReadonlySet<number>
   /** It is written. */
   stored (): void
   /** It could not be: what is not a message is part of the next one. */
@@ -33,5 +42,5 @@ export interface ClusterBatch extends ClusterChanges {
    * Says anew who is to get what.
    * @param order of all messages of the commit
    */
-  readdress (orphans: readonly Orphan[], order: readonly Message[]): void
+  readdress (reopened: Reopened, order: readonly Message[]): void
 }

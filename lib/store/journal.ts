@@ -10,7 +10,7 @@ import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
-import type { JournalPeer, Orphan } from './journal-peer.ts'
+import type { JournalPeer, Reopened } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -50,6 +50,9 @@ export class Journal {
   #isClosed = false
   #isDiscarded = false
   #isCommitting = false
+  /** Who wants that nothing is being committed. */
+  #pauses = 0
+  #whenIdle: (() => void)[] = []
   #isFailing = false
   #resume: (() => void)[] = []
   /** The cluster that the broker is part of. */
@@ -166,7 +169,7 @@ export class Journal {
 
   /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there, unless a Shared Subscription chose; the rest is to be refused. */
   forget (delivery: JournalDelivery): void {
-    const isThere = delivery.message.origin !== 0 && delivery.sharedFilter === undefined
+    const isThere = !delivery.message.isFromHere && delivery.sharedFilter === undefined
     if (!isThere && delivery.state !== DeliveryState.stored) return
     delivery.state = DeliveryState.done
     delivery.pending?.complete(delivery)
@@ -176,7 +179,7 @@ export class Journal {
    * A Session is another node's now: what has gathered for it is taken out.
    * @returns messages that are to be brought to it there
    */
-  expel (session: number, clientIdentifier: string): Orphan[] {
+  expel (session: number, clientIdentifier: string): Reopened {
     return this.#batch.reopen(new Set([session]), new Set([clientIdentifier]), storeFailed('the Session was taken over by another node'))
   }
 
@@ -215,6 +218,16 @@ export class Journal {
    */
   written (): Promise<void> {
     return new Promise((resolve, reject) => { this.wait(waiterOf(resolve, reject)) })
+  }
+
+  /** Resolves when nothing is being committed; nothing will be before `resume`. */
+  pause (): Promise<void> {
+    this.#pauses++
+    return this.#isCommitting ? new Promise(resolve => { this.#whenIdle.push(resolve) }) : Promise.resolve()
+  }
+
+  resume (): void {
+    if (--this.#pauses === 0 && (this.#batch.hasWork || this.peer?.hasWork === true)) this.#plan()
   }
 
   /** Resolves when publishers may go on; undefined when they may at once. */
@@ -295,7 +308,7 @@ export class Journal {
   }
 
   #plan (): void {
-    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed) this.#planIn(this.store.commitDelayMs)
+    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed && this.#pauses === 0) this.#planIn(this.store.commitDelayMs)
   }
 
   #planIn (delayMs: number): void {
@@ -309,9 +322,10 @@ export class Journal {
   }
 
   async #commit (): Promise<void> {
+    this.#cancel = undefined
+    if (this.#pauses > 0) return
     const batch = this.#batch
     this.#batch = new JournalBatch()
-    this.#cancel = undefined
     this.#isCommitting = true
     this.#sealed = batch
     batch.cluster = this.peer?.seal()
@@ -320,6 +334,7 @@ export class Journal {
     if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
     this.#sealed = undefined
+    for (const goOn of this.#whenIdle.splice(0)) goOn()
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)
@@ -337,8 +352,8 @@ export class Journal {
       const error = await this.#write(batch)
       if (!(error instanceof CommitRefused) || batch.cluster === undefined) return error
       const clients = await batch.cluster.catchUp(error)
-      const orphans = batch.reopen(new Set(error.fenced), clients, error)
-      batch.cluster.readdress(orphans, batch.messages.map(({ message }) => message))
+      const reopened = batch.reopen(new Set([...error.fenced, ...batch.cluster.expelled]), clients, error)
+      batch.cluster.readdress(reopened, batch.messages.map(({ message }) => message))
       batch.seal(this.#services.clock.now())
     }
   }

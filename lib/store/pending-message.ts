@@ -117,7 +117,7 @@ export class PendingMessage implements Enqueued {
   leave (fenced: ReadonlySet<number>): JournalDelivery[] {
     const gone = this.deliveries.filter(({ session }) => fenced.has(session))
     if (gone.length === 0) return gone
-    const orphans = gone.filter(({ sharedFilter }) => this.message.origin === 0 || sharedFilter !== undefined)
+    const orphans = gone.filter(({ sharedFilter }) => this.message.isFromHere || sharedFilter !== undefined)
     if (orphans.length > 0) this.isBound = true // whoever published it waits until another node has it
     this.deliveries = this.deliveries.filter(({ session }) => !fenced.has(session))
     for (const delivery of gone) {

@@ -59,6 +59,7 @@ export class CommitEncoder {
     for (const [topicName, message] of changes.retained) this.#retain(topicName, message)
     const { cluster } = changes
     if (cluster !== undefined) this.#tell(cluster)
+    if (cluster !== undefined && cluster.taken.length > 0) this.#last.push('take', cluster.taken.length, ...cluster.taken.map(String))
     return this.#finish(cluster, answered)
   }
 

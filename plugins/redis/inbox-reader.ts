@@ -1,3 +1,4 @@
+import { messagesInFrame } from '../../lib/index.ts'
 import type { InboxEntry, InboxFrame } from '../../lib/index.ts'
 import type { Link } from './link.ts'
 import { decodeEntries, type StreamEntry, type StreamListener } from './stream-reader.ts'
@@ -43,13 +44,27 @@ const pageEntries = 32
 
 /** Frames in an inbox, from a position on, by pages. */
 export async function * framesFrom (link: Link, generation: number, first: number): AsyncGenerator<InboxFrame> {
+  const taken = await takenIn(link, generation)
   for (let from = first; ;) {
     const page = decodeEntries(await link.command('XRANGE', `in:${generation}`, `${from}-0`, '+', 'COUNT', pageEntries))
-    for (const entry of page.map(decodeInboxEntry)) if (entry.kind === 'frame') yield entry
+    for (const entry of page.map(decodeInboxEntry)) if (entry.kind === 'frame') yield { ...entry, taken: taken.get(entry.position) ?? none }
     const last = page.at(-1)
     if (last === undefined) return
     from = last.position + 1
   }
+}
+
+const none: ReadonlySet<number> = new Set()
+
+/** Places of messages that were handed on, by the position of their frame. */
+async function takenIn (link: Link, generation: number): Promise<Map<number, Set<number>>> {
+  const taken = new Map<number, Set<number>>()
+  for (const origin of (await link.command('ZRANGE', `tk:${generation}`, 0, -1) as Buffer[]).map(Number)) {
+    const position = Math.floor(origin / messagesInFrame)
+    const places = taken.get(position) ?? new Set()
+    taken.set(position, places.add(origin % messagesInFrame))
+  }
+  return taken
 }
 
 function decodeInboxEntry ({ position, fields: [name, value, , session] }: StreamEntry): InboxEntry {

@@ -17,6 +17,7 @@
  * | in:<gen> | stream | the inbox, ids `<position>-0`; fields below |
  * | inp, cur | hash | gen → last position in the inbox; position up to which it is settled |
  * | inb, cub | hash | gen → bytes of all frames that came into the inbox; of those that are settled |
+ * | tk:<gen> | sorted set | origins of messages in the inbox that are handed on and not settled |
  * | hold:<gen> | sorted set | n by the position above which that Session needs the inbox |
  * | own:<gen> | set | n |
  * | on:<gen> | set | Client Identifiers |

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { ErrorCode, MqttError } from '../../lib/base/errors.ts'
+import { messagesInFrame } from '../../lib/contract/emitter.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { remainderOf, type TestNode } from './emitter-node.ts'
 import { fetchAll, plainDelivery } from './store-contents.ts'
@@ -201,6 +202,21 @@ function testAdopters (it: EmitterTest): void {
     assert.deepEqual(await living.inboxOf(dead), ['1', '2'])
     await living.emitter.bury(dead.generation)
     assert.equal((await living.emitter.nodes()).length, 2)
+  })
+
+  it('who adopts is told which messages the dead node has handed on', async subject => {
+    const [living, dead] = [await subject.start(), await subject.start()]
+    for (const text of ['1', '2']) await living.commit({}, { sends: [{ generation: dead.generation, bytes: Buffer.from(text) }] })
+    await dead.until('it has both', () => dead.inbox.length === 2)
+    await dead.commit({}, { taken: [messagesInFrame, 2 * messagesInFrame, 2 * messagesInFrame + 7] })
+    await dead.commit({}, { settled: 1 })
+    await subject.kill(dead)
+    await subject.lapse(living)
+    await living.adopt(dead.generation)
+    const frames = []
+    for await (const { position, taken } of living.emitter.inboxOf(dead.generation)) frames.push([position, [...taken ?? []].sort()])
+    assert.deepEqual(frames, [[2, [0, 7]]])
+    await living.emitter.bury(dead.generation)
   })
 
   it('another node goes on where one has died while it was adopting', async subject => {

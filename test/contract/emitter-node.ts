@@ -123,7 +123,7 @@ export class TestNode implements EmitterEvents {
 
   async commit (changes: Partial<Changes>, cluster: Partial<ClusterChanges> = {}): Promise<void> {
     await this.store.commit(changesOf({
-      ...changes, cluster: { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], ...cluster },
+      ...changes, cluster: { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], taken: [], ...cluster },
     }))
   }
 

@@ -22,11 +22,11 @@ export function readChanges ({ sessions, subscriptions, enqueued, sent, removed,
   }
 }
 
-function readCluster ({ routes, sends, moves, settled, released, begun, presence, expired, recovered }: ClusterChanges): ClusterChanges {
+function readCluster ({ routes, sends, moves, settled, taken, released, begun, presence, expired, recovered }: ClusterChanges): ClusterChanges {
   return {
     routes: new Map(routes), sends: sends.map(({ generation, bytes }) => ({ generation, bytes: Buffer.from(bytes) })), moves, settled,
     released: released.map(reference => ({ ...reference })), begun: begun.map(reference => ({ ...reference })), presence: new Map(presence),
-    expired: new Map(expired), recovered: [...recovered],
+    expired: new Map(expired), recovered: [...recovered], taken: [...taken],
   }
 }
 
@@ -142,7 +142,8 @@ function writeRetained (state: HubState, generation: number, retained: ReadonlyM
   }
 }
 
-function writeCluster (state: HubState, generation: number, { routes, sends, settled, presence, expired, recovered }: ClusterChanges): void {
+function writeCluster (state: HubState, generation: number, { routes, sends, settled, taken, presence, expired, recovered }: ClusterChanges): void {
+  for (const origin of taken) state.inboxes.get(generation)?.taken.add(origin)
   writeRoutes(state, generation, routes)
   for (const { generation: receiver, bytes } of sends) state.send(receiver, position => ({ kind: 'frame', position, bytes }))
   for (const [clientIdentifier, isOnline] of presence) state.appear(generation, clientIdentifier, isOnline)

@@ -1,3 +1,4 @@
+import { messagesInFrame } from '../../lib/contract/emitter.ts'
 import { ErrorCode, MqttError } from '../../lib/base/errors.ts'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
 import type { ImportedSession, InboxFrame, LogEntry, Membership, NodeDescription, NodeState, NodeStatus, Pulse } from '../../lib/contract/emitter.ts'
@@ -35,7 +36,7 @@ export function join (state: HubState, listener: Listener, description: NodeDesc
     generation, description, joinedAt: now, heardAt: now, status: { clientsConnected: 0, sessions: 0, subscriptions: 0 }, state: 'alive',
     routes: new Map(), owned: new Set(), online: new Set(), adopter: undefined,
   })
-  state.inboxes.set(generation, { end: 0, settled: 0, entries: [], holds: new Map() })
+  state.inboxes.set(generation, { end: 0, settled: 0, entries: [], holds: new Map(), taken: new Set() })
   state.tell({ kind: 'joined', position: state.logEnd + 1, generation, description })
   state.listeners.set(generation, listener)
   return { membership: { generation, nextSession: generation * 2 ** 32, moves: state.moves }, snapshot }
@@ -113,7 +114,13 @@ function adoptSession (state: HubState, generation: number, number: number): Imp
 export function inboxOf (state: HubState, generation: number, dead: number): InboxFrame[] {
   expectNode(state, generation)
   const inbox = remainsOf(state, generation, dead) && state.inboxes.get(dead)
-  return inbox?.entries.filter((entry): entry is InboxFrame => entry.kind === 'frame' && entry.position > inbox.settled) ?? []
+  if (inbox === undefined) return []
+  const frames = inbox.entries.filter((entry): entry is InboxFrame => entry.kind === 'frame' && entry.position > inbox.settled)
+  return frames.map(frame => ({ ...frame, taken: placesIn(frame, inbox.taken) }))
+}
+
+function placesIn ({ position }: InboxFrame, origins: ReadonlySet<number>): Set<number> {
+  return new Set([...origins].filter(origin => Math.floor(origin / messagesInFrame) === position).map(origin => origin % messagesInFrame))
 }
 
 /** Does nothing while another node is at it, or has left Sessions to adopt. */

@@ -55,6 +55,8 @@ export interface HubInbox {
   end: number
   settled: number
   entries: InboxEntry[]
+  /** Origins of messages that were handed on. */
+  readonly taken: Set<number>
   /** By Session: the position after which its remainder begins. */
   readonly holds: Map<number, number>
 }

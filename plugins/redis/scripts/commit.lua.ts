@@ -217,12 +217,20 @@ local function settle_bytes (from, position)
   end
 end
 
+function writes.take ()
+  for i = 1, tonumber(take()) do
+    local origin = take()
+    redis.call('ZADD', P .. 'tk:' .. G, origin, origin)
+  end
+end
+
 function writes.settle ()
   local position = take()
   local before = tonumber(redis.call('HGET', P .. 'cur', G) or '0')
   if tonumber(position) <= before then return end
   settle_bytes(before + 1, tonumber(position))
   redis.call('HSET', P .. 'cur', G, position)
+  redis.call('ZREMRANGEBYSCORE', P .. 'tk:' .. G, '-inf', text(tonumber(position) * 65536 + 65535))
   trim_inbox(P, G)
 end
 

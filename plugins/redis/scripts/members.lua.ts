@@ -39,6 +39,7 @@ local function bury (P, generation)
   if #clients == ${pageClients} then return false end
   if redis.call('EXISTS', P .. 'hold:' .. generation) == 0 then redis.call('UNLINK', P .. 'in:' .. generation) end
   for _, key in ipairs({ 'own:', 'w:', 'reap:' }) do redis.call('UNLINK', P .. key .. generation) end
+  redis.call('DEL', P .. 'tk:' .. generation)
   for _, key in ipairs({ 'nodes', 'last', 'inp', 'cur', 'inb', 'cub', 'page', 'refused' }) do redis.call('HDEL', P .. key, generation) end
   redis.call('ZREM', P .. 'hb', generation)
   redis.call('SREM', P .. 'left', generation)
