@@ -90,18 +90,29 @@ export class LocalClient {
     const correlationData = randomBytes(16)
     const responses = this.subscribe(responseTopic, { qos: 1, retainHandling: 2, ...(signal === undefined ? {} : { signal }) })
     const stop = this.#services.clock.after(timeoutMs, () => { responses.unsubscribe() })
+    const asking = { isOver: false, error: undefined as unknown }
+    this.#ask(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } }, asking).catch((error: unknown) => {
+      asking.error = error
+      responses.unsubscribe()
+    })
     try {
-      await this.#services.cluster?.routed() // so that the response finds its way, whichever node it comes from
-      await this.publish(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } })
       const response = await firstResponse(responses, correlationData)
       if (response !== undefined) return response
     } finally {
+      asking.isOver = true
       stop()
       responses.unsubscribe()
     }
+    if (asking.error !== undefined) throw asking.error as Error
     signal?.throwIfAborted()
     if (this.#services.isClosing) throw brokerClosed()
     throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
+  }
+
+  /** Once the response finds its way, whichever node it comes from; it is not sent any more when that took too long. */
+  async #ask (topicName: string, payload: string | Uint8Array, options: PublishOptions, asking: { readonly isOver: boolean }): Promise<void> {
+    await this.#services.cluster?.routed()
+    if (!asking.isOver) await this.publish(topicName, payload, options)
   }
 
   close (): void {

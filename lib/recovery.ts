@@ -24,5 +24,6 @@ function restoreRetained ({ router, clock, topics, logger, cluster }: BrokerPart
   const { topicName } = message
   const isExpired = message.expiresAt <= clock.now()
   if (isExpired && cluster === undefined) journal.forgetRetained(topicName)
-  else if (!isExpired && !router.retained.set(message.with({}, topics.named(topicName)))) logger.warn({ topicName }, 'a stored retained message is over the limits, and left out')
+  else if (isExpired) cluster?.outbound.retainedExpired(topicName, message.expiresAt)
+  else if (!router.retained.set(message.with({}, topics.named(topicName)))) logger.warn({ topicName }, 'a stored retained message is over the limits, and left out')
 }

@@ -12,13 +12,15 @@ import { root } from './support/program.ts'
 
 t.setTimeout(300_000) // processes take their time on a busy machine
 
-const [faults, leaseMs] = [7, 1_000]
+const [faults, leaseMs] = [6, 1_000]
+/** `npm run test:chaos` has more: nodes that sleep, or cannot reach Redis, for longer than their lease. */
+const only = ['kill', 'leave', 'redis-restart', 'redis-kill', 'redis-pause', 'migrate']
 
 t.test(`a cluster to which ${faults} things happen under load loses nothing, doubles no QoS 2 message and no Session, and keeps the order`, async t => {
   const seed = Math.floor(Math.random() * 1_000_000)
-  const again = `npm run test:chaos -- --faults ${faults} --seed ${seed} --lease ${leaseMs}`
+  const again = `npm run test:chaos -- --faults ${faults} --seed ${seed} --lease ${leaseMs} --only ${only.join(',')}`
   t.comment(again)
-  const report = await campaign({ program: join(root, 'test/cluster/node.mjs'), faults, seed, leaseMs, progress: text => { t.comment(text) } })
+  const report = await campaign({ program: join(root, 'test/cluster/node.mjs'), faults, seed, leaseMs, only, progress: text => { t.comment(text) } })
   t.same(report.faults, [], again)
   t.match(report, { happened: faults, lost: 0, doubled: 0, outOfOrder: 0 })
   t.equal(report.acknowledged + report.refused, report.published)

@@ -142,8 +142,20 @@ export class Cluster implements EmitterEvents, Adopter {
    * @returns the number of the Session, or of the one that is to begin
    * @throws MqttError Server unavailable when the cluster does not answer
    */
-  claim (clientIdentifier: string): Promise<number> {
-    return this.#withinTime(this.whileComing(() => this.#claimInTurn(clientIdentifier)))
+  async claim (clientIdentifier: string): Promise<number> {
+    if (!this.isReachable && this.#claims.has(clientIdentifier)) throw unavailable() // one claim waits, however often its Client tries
+    const claim = this.#claimInTurn(clientIdentifier)
+    try {
+      return await this.#withinTime(claim)
+    } catch (error) {
+      claim.then(session => { this.giveBack(clientIdentifier, session) }, () => undefined) // should the answer come later, nobody waits for it
+      throw tellable(error)
+    }
+  }
+
+  /** A number that was claimed is not wanted after all, unless a Session has it. */
+  giveBack (clientIdentifier: string, session: number): void {
+    if (this.use(session)) this.outbound.release({ clientIdentifier, session })
   }
 
   /** Whether a number that was claimed is that of no Session yet; it is from then on. */
@@ -228,6 +240,7 @@ export class Cluster implements EmitterEvents, Adopter {
       this.#handOver(session, imported)
     }
     this.outbound.recovered(imported.number)
+    this.#services.router.routes?.unwanted(imported.subscriptions.map(({ topicFilter }) => topicFilter)) // those of one that had ended, or that are over the limits
     this.#cameAt = this.emitter.logEnd
     this.#peers.goOn()
   }
@@ -308,7 +321,11 @@ export class Cluster implements EmitterEvents, Adopter {
 
   async #claim (clientIdentifier: string): Promise<number> {
     const own = this.#services.sessions.get(clientIdentifier)
-    return own?.isDurable === true && await this.#isStillOwn(own) ? own.number : this.#claimElsewhere(clientIdentifier)
+    if (own?.isDurable === true && await this.#isStillOwn(own)) return own.number
+    const number = await this.whileComing(() => this.#claimElsewhere(clientIdentifier))
+    // What the Client published at other nodes has to be handed on before what it publishes here.
+    await this.#inbound.reached(this.#services.sessions.get(clientIdentifier)?.ownSince ?? 0)
+    return number
   }
 
   /**
@@ -331,11 +348,12 @@ export class Cluster implements EmitterEvents, Adopter {
   }
 
   async #claimElsewhere (clientIdentifier: string): Promise<number> {
-    const { session, imported } = await this.#answerTo(() => this.emitter.claim({ clientIdentifier, session: this.#journal.newSession() }))
+    const fresh = this.#journal.newSession()
+    const { session, imported } = await this.#answerTo(() => this.emitter.claim({ clientIdentifier, session: fresh }))
     if (imported !== undefined) this.import(imported)
     else this.#evictStranger(clientIdentifier, session)
     if (this.#isTaken(session, imported?.since ?? 0)) throw takenAway()
-    if (this.#services.sessions.get(clientIdentifier) === undefined) this.#unused.add(session)
+    if (session === fresh && this.#services.sessions.get(clientIdentifier) === undefined) this.#unused.add(session) // another number is, or was, that of a Session that ends
     return session
   }
 
@@ -385,7 +403,7 @@ export class Cluster implements EmitterEvents, Adopter {
 
   #evict (session: Session): void {
     this.#evicted.set(session.number, session.clientIdentifier)
-    this.#peers.sealed?.expel(session.number)
+    this.#peers.sealed?.expel(session.number, session.clientIdentifier)
     this.#services.sessions.abandon(session)
     this.#services.router.forget(session)
     const { number, clientIdentifier } = session
@@ -427,6 +445,11 @@ function takenAway (): MqttError {
   return new MqttError(ErrorCode.sessionTakenOver, ReasonCode.serverBusy, 'the Client has come to another node meanwhile')
 }
 
-function unavailable (): MqttError {
-  return new MqttError(ErrorCode.clusterUnavailable, ReasonCode.serverUnavailable, 'the other nodes of the cluster cannot be reached')
+/** That this node was taken for dead, say, is nothing that its Clients have to know: they may come again at once. */
+function tellable (error: unknown): MqttError {
+  return error instanceof MqttError && error.reasonCode === ReasonCode.serverBusy ? error : unavailable(error)
+}
+
+function unavailable (cause?: unknown): MqttError {
+  return new MqttError(ErrorCode.clusterUnavailable, ReasonCode.serverUnavailable, 'the other nodes of the cluster cannot be reached', { cause })
 }

@@ -26,6 +26,9 @@ export class Inbound {
   readonly #events: InboundEvents
   readonly #frames = new FrameCodec()
   #entries = new Fifo<Entry>()
+  /** Of the last entry that was handed on. */
+  #position = 0
+  #waiters: { readonly position: number, readonly resolve: () => void }[] = []
   /** What has come while Sessions were on their way to this node; undefined when none are. */
   #recorded: Fifo<Recorded> | undefined = undefined
 
@@ -52,14 +55,27 @@ export class Inbound {
           break
       }
     }
-    entry.release()
+    this.#handedOn(entry)
   }
 
   /** Nothing of that entry is to be handed on. */
   passed (position: number): void {
     const entry = new Entry(position, this.#advance)
     this.#entries.push(entry)
+    this.#handedOn(entry)
+  }
+
+  /** Resolves when all entries up to that position have been handed on. */
+  reached (position: number): Promise<void> {
+    if (this.#position >= position) return Promise.resolve()
+    return new Promise(resolve => { this.#waiters.push({ position, resolve }) })
+  }
+
+  #handedOn (entry: Entry): void {
+    this.#position = entry.position
     entry.release()
+    for (const { resolve } of this.#waiters.filter(({ position }) => position <= entry.position)) resolve()
+    if (this.#waiters.length > 0) this.#waiters = this.#waiters.filter(({ position }) => position > entry.position)
   }
 
   /** Sessions are on their way to this node: what comes for them meanwhile is remembered. */
@@ -103,6 +119,8 @@ export class Inbound {
   /** This node begins anew, with another inbox. */
   reset (): void {
     this.#entries = new Fifo()
+    this.#position = 0
+    for (const { resolve } of this.#waiters.splice(0)) resolve()
     if (this.#recorded !== undefined) this.#recorded = new Fifo()
   }
 

@@ -30,7 +30,7 @@ export interface Addressed {
 /** What has gathered by the time of a commit. */
 export interface Gathered extends Pick<ClusterChanges, 'routes' | 'presence' | 'settled' | 'expired' | 'taken'> {
   readonly messages: Addressed[]
-  readonly controls: ReadonlyMap<number, readonly Buffer[]>
+  readonly controls: Map<number, Buffer[]>
   readonly released: SessionReference[]
   readonly begun: SessionReference[]
   readonly recovered: number[]
@@ -48,10 +48,10 @@ export interface OutboundOwner {
 /** What one commit tells the other nodes. */
 export class OutboundBatch implements ClusterBatch {
   routes: ClusterChanges['routes']
-  readonly presence: ClusterChanges['presence']
-  readonly settled: number
-  readonly expired: ClusterChanges['expired']
-  readonly taken: ClusterChanges['taken']
+  presence: ClusterChanges['presence']
+  settled: number
+  expired: ClusterChanges['expired']
+  taken: ClusterChanges['taken']
   readonly retained: Gathered['retained']
   released: SessionReference[]
   begun: SessionReference[]
@@ -59,10 +59,10 @@ export class OutboundBatch implements ClusterBatch {
   sends: Send[] = []
   moves: number | undefined = undefined
   /** Sessions that had come from other nodes by then: what the commit says of those that came later is of their former time here. */
-  readonly sealedAt: number
-  readonly expelled: Set<number> = new Set<number>()
+  sealedAt: number
+  readonly #expelled = new Map<number, string>()
   #messages: Addressed[]
-  readonly #controls: Gathered['controls']
+  readonly #controls: Map<number, Buffer[]>
   readonly #services: ClusterServices
   readonly #peers: Peers
   readonly #frames: FrameCodec
@@ -93,7 +93,10 @@ export class OutboundBatch implements ClusterBatch {
 
   get messages (): readonly Addressed[] { return this.#messages }
 
-  expel (session: number): void { this.expelled.add(session) }
+  /** Sessions that were given up while the commit was asked for. */
+  get expelled (): Iterable<number> { return this.#expelled.keys() }
+
+  expel (session: number, clientIdentifier: string): void { this.#expelled.set(session, clientIdentifier) }
 
   get forAll (): ReadonlySet<Message> { return new Set(this.#messages.filter(({ isForAll }) => isForAll).map(({ message }) => message)) }
 
@@ -118,11 +121,27 @@ export class OutboundBatch implements ClusterBatch {
     this.#answered()
     await this.#peers.caughtUp(moves) // what comes meanwhile for Sessions that are others' is refused, too
     const gone = new Set([...fenced, ...this.expelled])
-    this.#clients = this.#peers.evictAll([...gone], this.sealedAt)
+    this.#clients = new Set([...this.#peers.evictAll([...gone], this.sealedAt), ...this.#expelled.values()])
     this.released = this.released.filter(({ session }) => !gone.has(session))
     this.begun = this.begun.filter(({ session }) => !gone.has(session))
     this.recovered = this.recovered.filter(session => !gone.has(session))
     return this.#clients
+  }
+
+  absorb (newer: OutboundBatch): void {
+    this.#messages.push(...newer.#messages)
+    for (const [generation, items] of newer.#controls) this.#controls.set(generation, [...this.#controls.get(generation) ?? [], ...items])
+    this.routes = new Map([...this.routes, ...newer.routes])
+    this.presence = new Map([...this.presence, ...newer.presence])
+    this.expired = new Map([...this.expired, ...newer.expired])
+    this.settled = Math.max(this.settled, newer.settled)
+    this.taken = [...this.taken, ...newer.taken]
+    for (const topicName of newer.retained) this.#peers.retainedAbsorbed(topicName, this.retained)
+    this.released.push(...newer.released)
+    this.begun.push(...newer.begun)
+    this.recovered.push(...newer.recovered)
+    this.sealedAt = this.#peers.imports
+    this.#peers.sealed = this
   }
 
   readdress ({ orphans, revoked }: Reopened, order: readonly Message[]): void {

@@ -59,9 +59,8 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#peers.retaining(topicName)
   }
 
-  /** Every node finds out; one of them is enough to tell. */
+  /** Every node finds out, and each tells: who is to do it alone may be dead. */
   retainedExpired (topicName: string, expiresAt: number): void {
-    if (!this.#peers.isEldest) return
     this.#expired.set(topicName, expiresAt)
     this.#journal.plan()
   }

@@ -29,7 +29,7 @@ export interface Sealed {
   /** Sessions that come to this node while it is asked for want them, too: then it is refused, and put together anew. */
   readonly messages: readonly Addressed[]
   /** A Session was given up. */
-  expel (session: number): void
+  expel (session: number, clientIdentifier: string): void
   /** Those that go to every node that wants them. */
   readonly forAll: ReadonlySet<Message>
   /** Resolves when the answer is known; undefined when it is, or when the commit was asked for later than that. */
@@ -82,9 +82,6 @@ export class Peers {
   }
 
   get nodes (): ReadonlyMap<number, RemoteNode> { return this.#nodes }
-
-  /** Of all nodes that are there this one has been it for the longest time. */
-  get isEldest (): boolean { return [...this.#nodes.keys()].every(generation => generation > this.generation) }
 
   set isToBeHeld (rule: (position: number) => boolean) { this.#isToBeHeld = rule }
 
@@ -149,6 +146,12 @@ export class Peers {
 
   /** A topic's retained message was left out of its commit, and does not come back. */
   retainedLost (topicName: string): void { this.#echoed(topicName) }
+
+  /** A topic's retained message joins a commit; if another one of that topic is part of it, only the newer comes back. */
+  retainedAbsorbed (topicName: string, into: Set<string>): void {
+    if (into.has(topicName)) this.#echoed(topicName)
+    into.add(topicName)
+  }
 
   /** The same for one that is not part of a commit yet. */
   retainedDropped (topicName: string): void { this.#retaining.delete(topicName) }

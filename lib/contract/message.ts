@@ -17,6 +17,8 @@ export const Origin = {
   session: -1,
   /** A Will Message: nobody is there any more who could send it again. */
   will: -2,
+  /** It was published here, and its publisher was told. */
+  acknowledged: -3,
 } as const
 
 // What a queued message occupies besides its bytes: the objects that hold it.
@@ -70,7 +72,7 @@ export class Message {
   }
 
   /** Whether this node is the only one that knows of it until it is committed. */
-  get isFromHere (): boolean { return this.origin === 0 || this.origin === Origin.will }
+  get isFromHere (): boolean { return this.origin <= 0 && this.origin !== Origin.session }
 
   /** Whether its publisher, to whom it was not acknowledged yet, sends it again to the node to which it has gone. */
   isSentAgainBy (clients: ReadonlySet<string>): boolean {

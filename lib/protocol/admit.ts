@@ -38,7 +38,7 @@ async function admitClaimed (client: Client, packet: ConnectPacket, patch: Conne
 
 /** A Client that was not let in after all leaves no claim behind. */
 function releaseUnused ({ services: { cluster }, clientIdentifier, claimed }: Client): void {
-  if (cluster?.use(claimed) === true) cluster.outbound.release({ clientIdentifier, session: claimed })
+  cluster?.giveBack(clientIdentifier, claimed)
 }
 
 /** Reads what a Session that was found in the store has in flight, if its Client goes on with it. */

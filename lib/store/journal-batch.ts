@@ -86,6 +86,22 @@ export class JournalBatch implements Changes {
     return { orphans, revoked: revoked.map(({ message }) => message) }
   }
 
+  /** Takes in what has gathered since it was sealed. It has been reopened. */
+  absorb (newer: JournalBatch): void {
+    const unwritten = new Set(this.messages.flatMap(({ deliveries }) => deliveries))
+    this.messages.push(...newer.messages)
+    this.bytes += newer.bytes
+    this.waiters.push(...newer.waiters)
+    this.isBeat ||= newer.isBeat
+    this.removed.push(...newer.removed.filter(delivery => !unwritten.has(delivery)))
+    for (const delivery of newer.sent) if (!this.sent.includes(delivery)) this.sent.push(delivery)
+    for (const session of newer.created) this.created.add(session)
+    addAll(this.sessions, newer.sessions)
+    addAll(this.retained, newer.retained)
+    addAll(this.#subscriptions, newer.#subscriptions)
+    addAll(this.#received, newer.#received)
+  }
+
   /** Messages that a Session was to get, not by a Shared Subscription. */
   messagesFor (session: number): Message[] {
     const isFor = (delivery: JournalDelivery): boolean => delivery.session === session && delivery.sharedFilter === undefined
@@ -154,6 +170,10 @@ export class JournalBatch implements Changes {
 
 function addMissing<K, V> (target: Map<K, V>, source: ReadonlyMap<K, V>): void {
   for (const [key, value] of source) if (!target.has(key)) target.set(key, value)
+}
+
+function addAll<K, V> (target: Map<K, V>, source: ReadonlyMap<K, V>): void {
+  for (const [key, value] of source) target.set(key, value)
 }
 
 function tellEach<T> (items: readonly T[], tell: (item: T) => void, failed: (error: unknown) => void): void {

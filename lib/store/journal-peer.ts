@@ -28,7 +28,7 @@ export interface Reopened {
 export interface ClusterBatch extends ClusterChanges {
   readonly hasChanges: boolean
   /** Sessions that were given up since it was sealed; what it says of them is not to be written, even if they come back. */
-  readonly expelled: ReadonlySet<number>
+  readonly expelled: Iterable<number>
   /** It is written. */
   stored (): void
   /** It could not be: what is not a message is part of the next one. */
@@ -38,6 +38,8 @@ export interface ClusterBatch extends ClusterChanges {
    * @returns Client Identifiers of those Sessions
    */
   catchUp (refusal: CommitRefused): Promise<ReadonlySet<string>>
+  /** Takes in what has gathered since, and is sealed. */
+  absorb (newer: ClusterBatch): void
   /**
    * Says anew who is to get what.
    * @param order of all messages of the commit

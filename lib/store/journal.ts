@@ -10,7 +10,7 @@ import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
-import type { JournalPeer, Reopened } from './journal-peer.ts'
+import type { ClusterBatch, JournalPeer, Reopened } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -184,7 +184,7 @@ export class Journal {
   }
 
   /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
-  get gathered (): readonly Message[] { return this.#batch.messages.map(({ message }) => message) }
+  get gathered (): readonly Message[] { return [...new Set(this.#batch.messages.map(({ message }) => message))] }
 
   /** Those that are being committed, of which a Session was to get some, or that were to go to other nodes as well. */
   * committing (session: number, others: ReadonlySet<Message>): Generator<Message> {
@@ -353,9 +353,19 @@ export class Journal {
       if (!(error instanceof CommitRefused) || batch.cluster === undefined) return error
       const clients = await batch.cluster.catchUp(error)
       const reopened = batch.reopen(new Set([...error.fenced, ...batch.cluster.expelled]), clients, error)
-      batch.cluster.readdress(reopened, batch.messages.map(({ message }) => message))
+      this.#absorbGathered(batch, batch.cluster)
+      batch.cluster.readdress(reopened, [...new Set(batch.messages.map(({ message }) => message))])
       batch.seal(this.#services.clock.now())
     }
+  }
+
+  /** What has gathered meanwhile goes with it: in two commits, what was for a Session that has come back would not be in its order. */
+  #absorbGathered (batch: JournalBatch, cluster: ClusterBatch): void {
+    const newer = this.#batch
+    this.#batch = new JournalBatch()
+    batch.absorb(newer)
+    const told = this.peer?.seal()
+    if (told !== undefined) cluster.absorb(told)
   }
 
   async #write (batch: JournalBatch): Promise<MqttError | undefined> {
@@ -384,6 +394,11 @@ export class Journal {
 
   #giveUp (batch: JournalBatch, error: MqttError): void {
     this.#services.metrics.storeFailures++
+    // What it says of Sessions that are others' must not come back with a later commit: they may be this node's own again by then.
+    if (batch.cluster !== undefined) {
+      batch.reopen(new Set(batch.cluster.expelled), new Set(), error)
+      batch.seal(this.#services.clock.now())
+    }
     this.#batch.inherit(batch)
     this.#planIn(retryMs) // before anybody can ask for it sooner
     this.#batch.waitBefore(batch.refused(error, this.#failed))

@@ -1,6 +1,6 @@
 import type { MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import type { Message } from '../contract/message.ts'
+import { Origin, type Message } from '../contract/message.ts'
 import type { DeliveryRecord, Enqueued } from '../contract/store.ts'
 
 /** Somebody who has to wait until something is durable. */
@@ -59,6 +59,8 @@ export class PendingMessage implements Enqueued {
   #waiter: Waiter | undefined = undefined
   /** Deliveries that nobody has acknowledged yet. */
   #open = 0
+  /** Its deliveries are part of an earlier commit of the same message. */
+  #isMerged = false
 
   constructor (message: Message, owner: object) {
     this.message = message
@@ -98,6 +100,7 @@ export class PendingMessage implements Enqueued {
 
   /** Takes deliveries again: the commit that it was part of has to be put together anew. */
   reopen (): void {
+    if (this.#isMerged) return
     const later = this.message.pending
     if (later instanceof PendingMessage && later !== this && later.owner === this.owner) this.#takeOver(later)
     this.message.pending = this
@@ -109,6 +112,7 @@ export class PendingMessage implements Enqueued {
   #takeOver (later: PendingMessage): void {
     const { deliveries } = later
     later.deliveries = nobody
+    later.#isMerged = true
     later.#open = 0
     for (const delivery of deliveries) if (delivery.pending === later) this.add(delivery)
   }
@@ -144,6 +148,7 @@ export class PendingMessage implements Enqueued {
   }
 
   stored (): void {
+    if (this.message.origin === 0) this.message.origin = Origin.acknowledged
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.stored()

@@ -48,10 +48,17 @@ function firstWord (error: Error): string { return error.message.split(' ', 1)[0
 export function describe (error: unknown): MqttError {
   if (error instanceof MqttError) return error
   const text = error instanceof Error ? error.message : String(error)
-  if (text.startsWith('OOM')) return storeFull(`Redis has no memory left (${text}); raise its maxmemory, it goes on by itself`, { cause: error })
-  if (text.startsWith('MISCONF')) return storeFailed(`Redis cannot write to its disk and takes no changes (${text})`, { cause: error })
-  if (/^(NOAUTH|WRONGPASS|NOPERM)/.test(text)) return storeFailed(`Redis does not allow it (${text}); check user, password and access list`, { cause: error })
-  return storeFailed(`Redis has failed (${text})`, { cause: error })
+  const cause = withoutCommand(error)
+  if (text.startsWith('OOM')) return storeFull(`Redis has no memory left (${text}); raise its maxmemory, it goes on by itself`, { cause })
+  if (text.startsWith('MISCONF')) return storeFailed(`Redis cannot write to its disk and takes no changes (${text})`, { cause })
+  if (/^(NOAUTH|WRONGPASS|NOPERM)/.test(text)) return storeFailed(`Redis does not allow it (${text}); check user, password and access list`, { cause })
+  return storeFailed(`Redis has failed (${text})`, { cause })
+}
+
+/** ioredis notes on an error what it had sent: a password, or messages, which are not for logs. */
+export function withoutCommand (error: unknown): unknown {
+  for (let each = error as { command?: unknown, lastNodeError?: unknown }; each instanceof Error; each = each.lastNodeError as typeof each) delete each.command
+  return error
 }
 
 export function fenced (): MqttError {

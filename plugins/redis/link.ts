@@ -1,4 +1,4 @@
-import { closed, describe, isUnknownScript, remedyFor } from './errors.ts'
+import { closed, describe, isUnknownScript, remedyFor, withoutCommand } from './errors.ts'
 import { newConnection, retryDelayMs, type Connection, type Settings } from './options.ts'
 import { rootKey } from './layout.ts'
 import type { Script } from './script.ts'
@@ -41,7 +41,7 @@ export class Link {
   constructor ({ redis, prefix, leaseMs }: Settings) {
     this.root = rootKey(prefix)
     this.connection = newConnection(redis, Math.max(leaseMs, 2_000))
-    this.connection.on('error', (error: Error) => { this.#error = error })
+    this.connection.on('error', (error: Error) => { this.#error = withoutCommand(error) as Error })
     this.connection.on('close', () => { this.#lost() })
     this.connection.on('ready', () => { this.#ready() })
   }
@@ -54,7 +54,7 @@ export class Link {
       await this.connection.connect()
     } catch (error) {
       this.close()
-      const cause = this.#error ?? error
+      const cause = withoutCommand(this.#error ?? error)
       throw storeFailed(`Redis cannot be reached (${cause instanceof Error ? cause.message : String(cause)})`, { cause })
     }
   }

@@ -50,7 +50,7 @@ export function invalid (option: string, expected: string, got: unknown): MqttEr
 
 /** A URL may have a password in it. */
 function shown (value: unknown): string {
-  if (typeof value === 'string') return `"${value.replace(/:[^:@/]*@/, ':…@')}"`
+  if (typeof value === 'string') return `"${value.replace(/^([a-z]+:\/\/)?.*@/is, '$1…@')}"`
   return typeof value === 'number' ? String(value) : typeof value
 }
 

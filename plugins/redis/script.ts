@@ -25,6 +25,6 @@ local last = tonumber(redis.call('HGET', P .. 'last', G) or -1)
 if last < 0 then return redis.error_reply('FENCED ' .. G) end
 if N > last + 1 then return redis.error_reply('ORDER ' .. string.format('%.0f', last)) end
 local repeated = N <= last
-local function advance() redis.call('HSET', P .. 'last', G, ARGV[2]) end
+local function advance() if not repeated then redis.call('HSET', P .. 'last', G, ARGV[2]) end end -- going back would have later calls executed again
 ${body}`)
 }

@@ -22,6 +22,8 @@ export class NodeProcess {
   readonly proxy: RedisProxy
   /** Counts the processes. */
   incarnation = 0
+  /** Those that were told to end. */
+  readonly closed: Set<number> = new Set<number>()
   /** What it has said on standard error, all processes together. */
   complaints = ''
   readonly #options: NodeOptions
@@ -65,7 +67,10 @@ export class NodeProcess {
   async kill (): Promise<void> { await this.#send('SIGKILL') }
 
   /** Ends it as it should be. Resolves to its exit code. */
-  async stop (): Promise<unknown> { return this.#send('SIGTERM') }
+  async stop (): Promise<unknown> {
+    this.closed.add(this.incarnation)
+    return this.#send('SIGTERM')
+  }
 
   /** It neither reads nor writes until resume(); its connections stay. */
   pause (): void {

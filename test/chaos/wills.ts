@@ -99,6 +99,8 @@ export class Wills {
     if ((await visit.accepted)?.reasonCode === ReasonCode.success) {
       visit.send(subscribePacket([`seen/${one.topicName}`], 1))
       await visit.subscribed
+      const { node, incarnation } = place.broker
+      void visit.ended.then(() => { if (node.closed.has(incarnation) && one.copies === 'once') one.copies = 'unsure' }) // who shuts down publishes no Wills
       if (!life.isOver) await this.#go(one, visit, place)
     }
     await visit.ended

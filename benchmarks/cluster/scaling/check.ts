@@ -3,32 +3,35 @@ import type { Check, CheckRow, Figures } from './figures.ts'
 import type { Laboratory } from './laboratory.ts'
 import { predict, type Scenario } from './model.ts'
 import { pause } from '../../runner/processes.ts'
+import { median } from '../../runner/statistics.ts'
 
 const seconds = 10
 const parallel = 25
+const publishersAtNode = 4
 
 /** A load that grows with the connections: half of the Sessions stay, each has a filter of its own. */
-export function checkScenario (connections: number, nodes: number): Scenario {
+export function checkScenario (connections: number, nodes: number, load: number = 1): Scenario {
   return {
     name: `${connections} connections`, connections, connectionsPerNode: connections / nodes, durable: 0.5, away: 0, queued: 0, filters: 1,
-    connects: connections / 100, moved: 0.5, messages: connections / 20, remote: 1, fanOut: 1, roundTripMs: 1, commitDelayMs: 0,
+    connects: load * connections / 100, moved: 0.5, messages: load * connections / 20, remote: 1, fanOut: 1, roundTripMs: 1, commitDelayMs: 0,
   }
 }
 
 /** What a run takes, beside what the model says that it takes. Clients come, go and move, messages cross nodes: one at a time, evenly. */
-export async function check (laboratory: Laboratory, connections: number, figures: Figures): Promise<Check> {
+export async function check (laboratory: Laboratory, connections: number, figures: Figures, load: number = 1): Promise<Check> {
   const nodes = laboratory.ports.length
-  const scenario = checkScenario(connections, nodes)
-  const { redis, redisBytes, nodeBytes } = predict(scenario, figures)
   const before = await memoryOf(laboratory)
   const crowd = await Crowd.gather(laboratory, connections)
   const after = await memoryOf(laboratory)
-  const { usage, seconds: lasted } = await laboratory.during(() => crowd.work(scenario))
+  const wanted = checkScenario(connections, nodes, load)
+  const { usage, seconds: lasted } = await laboratory.during(() => crowd.work(wanted))
   crowd.scatter()
+  const pace = seconds / lasted // what a busy machine made of it
+  const scenario = { ...wanted, connects: wanted.connects * pace, messages: wanted.messages * pace, roundTripMs: crowd.roundTripMs }
+  const { redis, redisBytes, nodeBytes } = predict(scenario, figures)
   const row = (figure: string, predicted: number, measured: number): CheckRow => ({ figure, predicted, measured })
   return {
-    connections, seconds,
-    load: `${scenario.connects} CONNECTs a second, a quarter of them from another node than before, half of them with a new filter; ${scenario.messages} QoS 1 messages a second across nodes`,
+    connections, seconds, connects: scenario.connects, messages: scenario.messages, roundTripMs: scenario.roundTripMs,
     rows: [
       row('Redis commands a second', redis.commands, usage.commands / lasted),
       row('scripts a second', redis.scripts, usage.scripts / lasted),
@@ -54,6 +57,8 @@ class Crowd {
   readonly #members: Member[] = []
   /** Clients that came back to their Sessions. */
   #returned = 0
+  /** Milliseconds until each PUBACK. */
+  readonly #waited: number[] = []
 
   private constructor (laboratory: Laboratory) { this.#laboratory = laboratory }
 
@@ -68,25 +73,33 @@ class Crowd {
     return crowd
   }
 
+  /** As it was while it worked. */
+  get roundTripMs (): number { return median(this.#waited) ?? 0 }
+
   /** Each CONNECT and each message in its time, whatever became of the one before. */
   async work ({ connects, messages, moved }: Scenario): Promise<void> {
-    const publishers = await Promise.all(this.#laboratory.ports.map((port, i) => Client.open(port, `publisher/${i}`, false)))
+    const count = this.#laboratory.ports.length * publishersAtNode
+    const publishers = await Promise.all(Array.from({ length: count }, (_, i) => Client.open(this.#laboratory.port(i), `publisher/${i}`, false)))
     await Promise.all([
       evenly(connects, i => this.#reconnect(this.#members[i % this.#members.length] as Member, moved)),
-      ...publishers.map((publisher, node) => this.#publish(publisher, node, messages / publishers.length)),
+      ...publishers.map((publisher, i) => this.#publish(publisher, i, messages / count)),
     ])
     await Promise.all(publishers.map(publisher => publisher.leave()))
   }
 
   scatter (): void { for (const { client } of this.#members) client.destroy() }
 
-  async #publish (publisher: Client, node: number, perSecond: number): Promise<void> {
-    await evenly(perSecond, async i => {
-      const { length } = this.#members
-      for (let k = 0; k < length; k++) {
-        const member = this.#members[(i * 7 + k) % length] as Member
-        if (member.node !== node) return publisher.publish([topicOf(member.name)])
-      }
+  /** To Clients that are at other nodes at that moment. */
+  async #publish (publisher: Client, number: number, perSecond: number): Promise<void> {
+    const [{ length }, nodes] = [this.#members, this.#laboratory.ports.length]
+    let next = number
+    await pause(number / (perSecond * nodes * publishersAtNode)) // not all in the same moment
+    await evenly(perSecond, async () => {
+      let member = this.#members[next++ % length] as Member
+      while (member.node % nodes === number % nodes) member = this.#members[next++ % length] as Member
+      const start = performance.now()
+      await publisher.publish([topicOf(member.name)])
+      this.#waited.push(performance.now() - start)
     }, 1)
   }
 

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { connectFrame, disconnectFrame, publishFrame, subscribeFrame } from '../../load/frames.ts'
 import { PacketReader } from '../../load/packet-reader.ts'
@@ -52,7 +51,7 @@ export class Client {
 
   /** DISCONNECT. Resolves when the connection is closed. */
   async leave (): Promise<void> {
-    const closed = once(this.#socket, 'close')
+    const closed = new Promise(resolve => { this.#socket.once('close', resolve) })
     this.#socket.end(disconnectFrame)
     await closed
   }
@@ -77,7 +76,7 @@ export class Client {
   #acknowledge (chunk: Buffer, at: number): void {
     this.received++
     const identifier = at + 2 + chunk.readUInt16BE(at)
-    this.#socket.write(Buffer.from([type.puback << 4, 2, chunk.readUInt8(identifier), chunk.readUInt8(identifier + 1)]))
+    if (this.#socket.writable) this.#socket.write(Buffer.from([type.puback << 4, 2, chunk.readUInt8(identifier), chunk.readUInt8(identifier + 1)]))
   }
 }
 

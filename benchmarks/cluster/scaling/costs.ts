@@ -42,6 +42,11 @@ export function costOf (cost: Cost, { batch, others, batchEach = batch }: Circum
   return sum(between(cost.alone, cost.together, cost.batch, batch), times(between(cost.aloneEach, cost.togetherEach, cost.batch, batchEach), others))
 }
 
+/** What a frame costs besides the messages in it: each that shares one saves that. */
+export function frameOf ({ aloneEach, togetherEach, batch }: Cost): Usage {
+  return combine([aloneEach, togetherEach], ([one = 0, many = 0]) => Math.max(0, one - many) * batch / (batch - 1))
+}
+
 /** With a part that a batch shares and one that it does not: `own + shared / batch`. */
 function between (alone: Usage, together: Usage, measured: number, batch: number): Usage {
   const size = Math.min(Math.max(batch, 1), measured)

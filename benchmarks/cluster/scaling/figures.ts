@@ -45,7 +45,11 @@ export interface Figures {
 export interface Check {
   readonly connections: number
   readonly seconds: number
-  readonly load: string
+  /** A second. */
+  readonly connects: number
+  readonly messages: number
+  /** Until a PUBACK came: the model is told. */
+  readonly roundTripMs: number
   readonly rows: readonly CheckRow[]
 }
 

@@ -40,7 +40,6 @@ export class Laboratory {
   }
 
   /** Where the nodes listen. */
-  connection () { return this.#connection }
   get ports (): readonly number[] { return this.#nodes.map(({ port }) => port) }
 
   port (i: number): number { return this.#nodes[i % this.#nodes.length]?.port ?? 0 }

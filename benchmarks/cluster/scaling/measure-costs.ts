@@ -7,6 +7,8 @@ import { times, type Usage } from './usage.ts'
 
 /** How many a node has under way, where it is not one. */
 const batchOf = (operation: Operation): number => operation === 'message' ? 100 : 25
+/** A CONNECT is told to nobody, unless filters move with it. */
+const concernsOthers = (operation: Operation): boolean => operation !== 'connect' && operation !== 'reconnect'
 const idleSeconds = 4
 
 export type Samples = ReadonlyMap<string, Usage>
@@ -91,7 +93,8 @@ export function costsOf (samples: Samples, few: number, many: number): Record<Op
     if (pair.includes(undefined)) throw new Error(`${operation} was not measured`)
     return pair as [Usage, Usage]
   }
-  return Object.fromEntries(operations.map(operation => [operation, costFrom({
-    few: few - 1, many: many - 1, batch: batchOf(operation), alone: at(operation, false), together: at(operation, true),
-  })])) as Record<Operation, Cost>
+  return Object.fromEntries(operations.map(operation => {
+    const others = concernsOthers(operation) ? { few: few - 1, many: many - 1 } : { few: 0, many: 0 }
+    return [operation, costFrom({ ...others, batch: batchOf(operation), alone: at(operation, false), together: at(operation, true) })]
+  })) as Record<Operation, Cost>
 }

@@ -2,17 +2,18 @@ import { describeMachine } from '../../runner/machine.ts'
 import { median } from '../../runner/statistics.ts'
 import { redisVersion } from '../redis.ts'
 import { check } from './check.ts'
-import type { Check, Figures, Kept, NodeBytes, RedisBytes } from './figures.ts'
+import type { Check, Figures, NodeBytes, RedisBytes } from './figures.ts'
 import { Laboratory } from './laboratory.ts'
 import { costsOf, measureCosts, measureIdle, type Samples } from './measure-costs.ts'
 import { measureMemory } from './measure-memory.ts'
 import { combine, type Usage } from './usage.ts'
 
 const [few, many] = [2, 4]
-const checkedConnections = [2_000, 5_000]
+/** Connections, and how many times the load that goes with them. */
+const checked: readonly (readonly [connections: number, load: number])[] = [[2_000, 1], [2_000, 4], [5_000, 2]]
 
-/** Measures everything, with a Redis and nodes of its own for each part, and then checks the model. */
-export async function measure (root: string, rounds: number, signal: AbortSignal): Promise<Kept> {
+/** Measures what single things cost, each part with a Redis and nodes of its own. */
+export async function measure (root: string, rounds: number, signal: AbortSignal): Promise<Figures> {
   const redis = redisVersion()
   if (redis === undefined) throw new Error('there is no redis-server: apt-get install redis-server')
   const idle: Usage[] = []
@@ -26,13 +27,29 @@ export async function measure (root: string, rounds: number, signal: AbortSignal
       }
     })
   }
-  const figures: Figures = { machine: describeMachine(root), redis, rounds, idle: combine(idle, middle), costs: costsOf(mediansOf(samples), few, many), ...await memory(rounds, signal) }
+  return { machine: describeMachine(root), redis, rounds, idle: combine(idle, middle), costs: costsOf(mediansOf(samples), few, many), ...await memory(rounds, signal) }
+}
+
+/** Runs some load, beside what the model says of it. */
+export async function runChecks (figures: Figures, rounds: number, signal: AbortSignal): Promise<Check[]> {
   const checks: Check[] = []
-  for (const connections of checkedConnections) {
-    say(`check with ${connections} connections`)
-    checks.push(await Laboratory.with(few, signal, laboratory => check(laboratory, connections, figures)))
+  for (const [connections, load] of checked) {
+    const runs: Check[] = []
+    for (let round = 1; round <= rounds; round++) {
+      say(`check with ${connections} connections, round ${round}/${rounds}`)
+      runs.push(await Laboratory.with(few, signal, laboratory => check(laboratory, connections, figures, load)))
+    }
+    checks.push(middleCheck(runs))
   }
-  return { figures, checks }
+  return checks
+}
+
+function middleCheck (runs: readonly Check[]): Check {
+  const [first] = runs
+  if (first === undefined) throw new RangeError('there is no run')
+  const of = (figure: (check: Check) => number | undefined): number => middle(runs.flatMap(run => figure(run) ?? []))
+  const rows = first.rows.map(({ figure }, i) => ({ figure, predicted: of(({ rows }) => rows[i]?.predicted), measured: of(({ rows }) => rows[i]?.measured) }))
+  return { ...first, connects: of(run => run.connects), messages: of(run => run.messages), roundTripMs: of(run => run.roundTripMs), rows }
 }
 
 async function memory (rounds: number, signal: AbortSignal): Promise<Pick<Figures, 'redisBytes' | 'nodeBytes'>> {

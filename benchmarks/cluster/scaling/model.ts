@@ -1,5 +1,5 @@
-import { costOf } from './costs.ts'
-import type { Figures, Operation } from './figures.ts'
+import { costOf, frameOf } from './costs.ts'
+import { operations, type Figures, type Operation } from './figures.ts'
 import { sum, times, type Usage } from './usage.ts'
 
 /** What a cluster is to do. */
@@ -52,17 +52,18 @@ export function predict (scenario: Scenario, figures: Figures): Prediction {
   const { connections, connectionsPerNode, commitDelayMs, roundTripMs } = scenario
   const nodes = Math.max(1, Math.ceil(connections / connectionsPerNode))
   const rates = ratesOf(scenario, nodes)
-  const requests = Object.values(rates).reduce((sum, rate) => sum + rate, 0)
-  const batch = Math.max(1, requests / nodes * (roundTripMs + commitDelayMs) / 1000)
+  const commitSeconds = (roundTripMs + commitDelayMs) / 1000
+  const batch = Math.max(1, total(Object.values(rates)) / nodes * commitSeconds)
+  const told = Math.max(1, (rates.move + rates.subscribe + rates.unsubscribe) * commitSeconds)
   const tries = triesOf(rates.move, roundTripMs)
   const usages = new Map<Operation | 'idle', Usage>([['idle', times(figures.idle, nodes)]])
-  for (const operation of Object.keys(rates) as Operation[]) {
-    usages.set(operation, times(usageOf(operation, scenario, figures, { nodes, batch, tries }), rates[operation]))
-  }
+  for (const operation of operations) usages.set(operation, times(usageOf(operation, scenario, figures, { nodes, batch, told, tries }), rates[operation]))
   const redis = sum(...usages.values())
   const parts = Object.fromEntries([...usages].map(([name, { cpuUs }]) => [name, cpuUs / 1e6])) as Prediction['parts']
   return { nodes, ...memoryOf(scenario, figures, nodes), redis, cores: redis.cpuUs / 1e6, parts, tries, batch }
 }
+
+const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0)
 
 /** A second, in the whole cluster. */
 function ratesOf ({ connects, durable, moved, filters, messages, remote }: Scenario, nodes: number): Record<Operation, number> {
@@ -77,19 +78,30 @@ function ratesOf ({ connects, durable, moved, filters, messages, remote }: Scena
 /** A commit that has messages is refused when a Session has moved of which its node has not heard: about a round trip long. */
 export function triesOf (movesPerSecond: number, roundTripMs: number): number { return Math.exp(movesPerSecond * roundTripMs / 1000) }
 
-interface Cluster { readonly nodes: number, readonly batch: number, readonly tries: number }
+interface Cluster {
+  readonly nodes: number
+  readonly batch: number
+  /** Entries of the log that a node reads, and confirms, at once. */
+  readonly told: number
+  readonly tries: number
+}
 
-function usageOf (operation: Operation, { fanOut }: Scenario, { costs }: Figures, { nodes, batch, tries }: Cluster): Usage {
+function usageOf (operation: Operation, { fanOut }: Scenario, { costs }: Figures, { nodes, batch, told, tries }: Cluster): Usage {
   const others = nodes - 1
-  if (operation !== 'message') return costOf(costs[operation], { batch, others })
-  const destinations = Math.min(fanOut, others)
-  return times(costOf(costs.message, { batch, others: destinations, batchEach: messagesPerFrame(batch * destinations, others) }), tries)
+  if (operation === 'message') {
+    const destinations = Math.min(fanOut, others)
+    return times(costOf(costs.message, { batch, others: destinations, batchEach: messagesPerFrame(batch * destinations, others) }), tries)
+  }
+  const usage = costOf(costs[operation], { batch, others, batchEach: told })
+  if (operation !== 'move' && operation !== 'subscribe') return usage
+  const frames = others * (1 / messagesPerFrame(told, others) - 1 / told) // each confirmation goes to the node that it is for
+  return sum(usage, times(frameOf(costs.message), frames))
 }
 
 /** How many of some messages, each for one of the other nodes, share a frame. */
 export function messagesPerFrame (messages: number, others: number): number {
   if (others <= 1) return Math.max(1, messages)
-  return messages / (others * (1 - (1 - 1 / others) ** messages))
+  return Math.max(1, messages / (others * (1 - (1 - 1 / others) ** messages)))
 }
 
 function memoryOf (scenario: Scenario, { redisBytes, nodeBytes }: Figures, nodes: number): Pick<Prediction, 'filters' | 'routeBytes' | 'nodeBytes' | 'redisBytes'> {
@@ -113,12 +125,14 @@ export interface Bounds {
   readonly cores: number
   readonly redisBytes: number
   readonly nodeBytes: number
+  /** Different Topic Filters: a Map holds no more than 2^24. */
+  readonly filters: number
   readonly tries: number
 }
 
 /** What is exceeded. */
-export function exceeded ({ cores, redisBytes, nodeBytes, tries }: Prediction, bounds: Bounds): readonly (keyof Bounds)[] {
-  const found = { cores, redisBytes, nodeBytes, tries }
+export function exceeded ({ cores, redisBytes, nodeBytes, filters, tries }: Prediction, bounds: Bounds): readonly (keyof Bounds)[] {
+  const found = { cores, redisBytes, nodeBytes, filters, tries }
   return (Object.keys(found) as (keyof Bounds)[]).filter(key => found[key] > bounds[key])
 }
 
