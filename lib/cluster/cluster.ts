@@ -293,6 +293,7 @@ export class Cluster implements EmitterEvents, Adopter {
 
   async #becomeNode (isAgain = false): Promise<void> {
     this.#peers.reset()
+    this.#peers.generation = -1
     this.#unused.clear()
     this.#notices.clear()
     this.#inbound.reset()
@@ -323,9 +324,15 @@ export class Cluster implements EmitterEvents, Adopter {
     const own = this.#services.sessions.get(clientIdentifier)
     if (own?.isDurable === true && await this.#isStillOwn(own)) return own.number
     const number = await this.whileComing(() => this.#claimElsewhere(clientIdentifier))
-    // What the Client published at other nodes has to be handed on before what it publishes here.
-    await this.#inbound.reached(this.#services.sessions.get(clientIdentifier)?.ownSince ?? 0)
+    await this.#inOrder(this.#services.sessions.get(clientIdentifier))
     return number
+  }
+
+  /** What a Client has published at other nodes has to be handed on before what it publishes here. */
+  async #inOrder (session: Session | undefined): Promise<void> {
+    if (session === undefined) return
+    await this.#inbound.reached(session.ownSince)
+    if (this.#services.sessions.get(session.clientIdentifier) !== session) throw takenAway()
   }
 
   /**

@@ -166,7 +166,9 @@ export class Outbound implements Outgoing, JournalPeer {
 
   /** This node begins anew. */
   reset (): void {
+    const retained = this.#retained // they are still in the journal
     this.#forget()
+    this.#retained = retained
     this.#settled = this.#toldSettled = 0
   }
 

@@ -58,7 +58,8 @@ export class Peers {
   asked = 0
   /** The commit that is under way. */
   sealed: Sealed | undefined = undefined
-  generation = 0
+  /** Of this node; -1 until it is one: then all that the log tells is about others, those that it was before included. */
+  generation = -1
   /** Counts the Sessions that have come from other nodes. */
   imports = 0
   readonly #services: ClusterServices

@@ -42,7 +42,7 @@ export class Message {
    * Its place in the inbox of this node, if another node has sent it: position of the frame × 65,536 + place in the frame. 0: it was published here. Below that it came
    * another way: see {@link Origin}.
    */
-  origin = 0
+  declare origin: number
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined
   #isKept = false
@@ -99,3 +99,6 @@ export class Message {
     return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
 }
+
+// On the prototype, since only messages of a cluster have another one: as a field of its own it costs each message 70 bytes (Node 26, QoS 0, 399 without).
+Object.assign(Message.prototype, { origin: 0 })

@@ -76,7 +76,21 @@ export class Router {
     const plan = this.#plan(message.topic)
     const { remotes } = plan
     if (remotes.length > 0 && !message.topicName.startsWith('$SYS/')) this.#outgoing?.send(message)
-    return this.#routeShared(message, plan) + this.#routeHere(message, publisher, plan) + remotes.length
+    let count = this.#routeShared(message, plan) + remotes.length
+    // The same as #routeHere, which as a call would cost each QoS 0 message 50 bytes (benchmark guard, Node 26).
+    const gate = this.#services.deliveryGate()
+    const { recipients } = plan
+    for (let i = 0; i < recipients.length; i++) {
+      const recipient = recipients[i]?.session === publisher ? recipients[i]?.forPublisher : recipients[i]
+      if (recipient === undefined) continue
+      if (gate?.(recipient.session, message) === false) {
+        this.#services.dropped(recipient.session, message, 'notAuthorized')
+        continue
+      }
+      recipient.session.deliver(message, message.retain && recipient.retainAsPublished ? recipient.asRetained : recipient, undefined)
+      count++
+    }
+    return count
   }
 
   /**

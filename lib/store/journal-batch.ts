@@ -1,5 +1,5 @@
 import type { MqttError } from '../base/errors.ts'
-import type { Message } from '../contract/message.ts'
+import { Origin, type Message } from '../contract/message.ts'
 import type { Changes, ReceivedChange, SessionRecord, SubscriptionChange } from '../contract/store.ts'
 import type { ClusterBatch, Reopened } from './journal-peer.ts'
 import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter } from './pending-message.ts'
@@ -118,6 +118,7 @@ export class JournalBatch implements Changes {
 
   /** It is written: tells all whom it concerns. What one of them throws keeps it from nobody else. */
   stored (failed: (error: unknown) => void): void {
+    if (this.cluster !== undefined) for (const { message } of this.messages) if (message.origin === 0) message.origin = Origin.acknowledged
     this.cluster?.stored()
     for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.stored() }, failed)
     tellEach(this.messages, pending => { pending.stored() }, failed)

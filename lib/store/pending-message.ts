@@ -1,6 +1,6 @@
 import type { MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import { Origin, type Message } from '../contract/message.ts'
+import type { Message } from '../contract/message.ts'
 import type { DeliveryRecord, Enqueued } from '../contract/store.ts'
 
 /** Somebody who has to wait until something is durable. */
@@ -148,7 +148,6 @@ export class PendingMessage implements Enqueued {
   }
 
   stored (): void {
-    if (this.message.origin === 0) this.message.origin = Origin.acknowledged
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.stored()
