@@ -298,15 +298,12 @@ export class Cluster implements EmitterEvents, Adopter {
     this.#notices.clear()
     this.#inbound.reset()
     this.outbound.reset()
-    const { generation, nextSession, moves } = await this.emitter.join(this.#forwardTo(), this.#description)
+    const { generation, nextSession, moves } = await this.emitter.join(this, this.#description)
     this.generation = this.#peers.generation = generation
     this.#peers.moves = Math.max(this.#peers.moves, moves)
     this.#journal.continueAt(nextSession)
     if (isAgain) this.#services.router.routes?.retell()
   }
-
-  /** Entries of a generation that is over are not this node's any more. */
-  #forwardTo (): EmitterEvents { return this }
 
   /** Claims of one Client Identifier come one after the other. */
   async #claimInTurn (clientIdentifier: string): Promise<number> {
