@@ -3,11 +3,9 @@ import type { ClusterServices } from './cluster-services.ts'
 
 /** What adopting needs of the cluster. */
 export interface Adopter {
-  /** Runs what brings Sessions to this node; what comes for them meanwhile is not missed. */
-  whileComing<T> (run: () => Promise<T>): Promise<T>
+  /** Runs what brings Sessions to this node. */
+  whileStill<T> (change: () => Promise<T>): Promise<T>
   import (session: ImportedSession): void
-  /** While it is asked for Sessions that may have been this node's own before, nothing is committed that is of that time. */
-  exclusively<T> (ask: () => Promise<T>): Promise<T>
   /** Hands messages on that were for members of Shared Subscriptions of a node that is gone. */
   redispatch (frame: InboxFrame): void
   /** Resolves when all of that is stored. */
@@ -50,7 +48,7 @@ export class Adoption {
   }
 
   async #adopt (generation: number): Promise<void> {
-    const count = await this.#adopter.whileComing(() => this.#pages(generation))
+    const count = await this.#pages(generation)
     if (count === undefined) return
     for await (const frame of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(frame)
     await this.#adopter.written()
@@ -62,11 +60,15 @@ export class Adoption {
   async #pages (generation: number): Promise<number | undefined> {
     let count: number | undefined
     const pages = this.#emitter.adopt(generation)[Symbol.asyncIterator]()
-    const next = (): ReturnType<typeof pages.next> => this.#adopter.exclusively(() => pages.next())
-    for (let page = await next(); page.done !== true; page = await next()) {
-      for (const session of page.value) this.#adopter.import(session)
-      count = (count ?? 0) + page.value.length
-    }
+    const next = (): Promise<readonly ImportedSession[] | undefined> => this.#adopter.whileStill(() => this.#page(pages))
+    for (let page = await next(); page !== undefined; page = await next()) count = (count ?? 0) + page.length
     return count
+  }
+
+  async #page (pages: AsyncIterator<readonly ImportedSession[]>): Promise<readonly ImportedSession[] | undefined> {
+    const page = await pages.next()
+    if (page.done === true) return undefined
+    for (const session of page.value) this.#adopter.import(session)
+    return page.value
   }
 }

@@ -28,15 +28,14 @@ export interface Emitter {
    */
   join (events: EmitterEvents, description: NodeDescription): Promise<Membership>
   /**
-   * Makes a Session this node's own, or a Client Identifier that has none: the node that has it is told to give it up. Commits that were asked for before the answer came and touch a Session that was
-   * imported by it are refused, even if they are executed after the claim: they are those of a former ownership.
+   * Makes a Session this node's own, or a Client Identifier that has none: the node that has it is told to give it up. No commit is under way meanwhile; other claims may be.
    */
   claim (request: ClaimRequest): Promise<Claim>
   /** Says that this node lives, and asks who does not. To be called a few times in each lease. */
   beat (status: NodeStatus): Promise<Pulse>
   /**
    * Makes the Sessions of a node that is dead, or has left, this node's own, page by page; each page is owned when it is yielded. There is at least one
-   * page, which may be empty; none at all when another node is at it. The dead node is fenced before the first page.
+   * page, which may be empty; none at all when another node is at it. The dead node is fenced before the first page. While a page is asked for, no commit is under way.
    */
   adopt (generation: number): AsyncIterable<readonly ImportedSession[]>
   /** What a dead node's inbox still holds: all that it had not settled. */
@@ -116,7 +115,7 @@ export type LogEntry = { readonly position: number, readonly generation: number 
   | { readonly kind: 'joined', readonly description: NodeDescription }
   | { readonly kind: 'left' }
   /**
-   * What a node wants now: by Topic Filter, or `$share/{ShareName}/{filter}`, the number of connected subscribers, or undefined when it wants
+   * What a node wants now: by Topic Filter a number that says nothing, by `$share/{ShareName}/{filter}` the number of connected members, or undefined when it wants
    * no more. `moves` counts the claims that took Sessions with subscriptions from one node to another, this entry's included.
    */
   | { readonly kind: 'routes', readonly routes: ReadonlyMap<string, number | undefined>, readonly moves: number }
@@ -140,6 +139,8 @@ export type InboxEntry = InboxFrame | {
   readonly position: number
   readonly clientIdentifier: string
   readonly session: number
+  /** What the other node wants for it is told in the log up to there. */
+  readonly logPosition: number
 }
 
 export interface ClaimRequest {

@@ -74,10 +74,16 @@ export class Message {
   /** Whether this node is the only one that knows of it until it is committed. */
   get isFromHere (): boolean { return this.origin <= 0 && this.origin !== Origin.session }
 
-  /** Whether its publisher, to whom it was not acknowledged yet, sends it again to the node to which it has gone. */
-  isSentAgainBy (clients: ReadonlySet<string>): boolean {
-    return this.qos > 0 && this.origin === 0 && this.publisher !== undefined && clients.has(this.publisher)
+  /**
+   * Whether it comes again at the node to which that Client's Session has gone: it was not acknowledged to the Client, or it is the Will Message,
+   * which goes with the Session.
+   */
+  isSentAgainBy (client: string): boolean {
+    return this.qos > 0 && (this.origin === 0 || this.origin === Origin.will) && this.publisher === client
   }
+
+  /** Whether the host has published it here, and was not told yet. */
+  get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }
 
   /** Bytes that the message occupies while it is kept, roughly. */
   get size (): number { return this.#payload.length + this.topic.bytes.length + overhead }

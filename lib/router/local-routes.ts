@@ -5,8 +5,6 @@
 export class LocalRoutes {
   readonly #counts = new Map<string, number>()
   #changes = new Map<string, number | undefined>()
-  /** What is wanted no more, and is not to be told yet. */
-  readonly #kept = new Set<string>()
   /** Told when there is something to take. */
   onChange: () => void = () => undefined
 
@@ -44,29 +42,12 @@ export class LocalRoutes {
     return changes
   }
 
-  /**
-   * What of some changes may be told now. A claim that was asked for has made the node want what its Session wants before anybody here knows: no commit
-   * that is asked for later may undo that.
-   */
-  tellable (changes: ReadonlyMap<string, number | undefined>, isComing: boolean): ReadonlyMap<string, number | undefined> {
-    const told = new Map<string, number | undefined>()
-    for (const [topicFilter, value] of changes) {
-      if (value !== undefined) told.set(topicFilter, value)
-      else if (isComing) this.#kept.add(topicFilter)
-      else if (!this.#counts.has(topicFilter)) told.set(topicFilter, undefined)
+  /** The others were told that this node wants these, for a Session that came to it. What it does not want after all, they are to know. */
+  told (topicFilters: readonly string[]): void {
+    for (const topicFilter of topicFilters) {
+      if (!this.#counts.has(topicFilter)) this.#changed(topicFilter, undefined)
+      else if (!topicFilter.startsWith('$share/')) this.#changes.delete(topicFilter)
     }
-    return told
-  }
-
-  /** No Sessions are on their way to this node any more. */
-  release (): void {
-    for (const topicFilter of this.#kept) if (!this.#counts.has(topicFilter)) this.#changed(topicFilter, undefined)
-    this.#kept.clear()
-  }
-
-  /** The node has been made to want these for a Session that it does not have after all. */
-  unwanted (topicFilters: readonly string[]): void {
-    for (const topicFilter of topicFilters) if (!this.#counts.has(topicFilter)) this.#changed(topicFilter, undefined)
   }
 
   /** Everything is to be told anew. */

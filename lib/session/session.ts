@@ -29,8 +29,6 @@ export class Session {
   readonly clientIdentifier: string
   /** By which the cluster knows it; 0 outside one, and for one of which it does not know. */
   number = 0
-  /** Counts the Sessions that came from other nodes, this one included; 0 for one that began here. */
-  importedAs = 0
   /** Position in the inbox of this node when the Session became its own; what is older is not about it. */
   ownSince = 0
   readonly outbox: Outbox

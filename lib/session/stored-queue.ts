@@ -257,8 +257,8 @@ export class StoredQueue implements WaitingQueue {
   #received (page: readonly StoredDelivery[], position: number, end: number): void {
     this.#isReading = false
     if (this.#hasEnded) return
-    // A page is of no use when a connection has left what stands before it, or something of it is to be taken out.
-    if (position === this.#next && this.#looks === 0) this.#use(page, end)
+    // A page is of no use when a connection has left what stands before it, when all of it was lost, or something of it is to be taken out.
+    if (position === this.#next && this.#spilled > 0 && this.#looks === 0) this.#use(page, end)
     this.#goOn()
   }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../contract/clock.ts'
 import { PendingState, type PendingMessage } from './pending-message.ts'
 
 /** One whose messages have to be written in their order: a Session. */
@@ -17,11 +18,22 @@ export class AwaitedMessages {
   #period = periods
   #byAge: (PendingMessage | undefined)[][] = emptyPeriods()
   #newest = this.#byAge.at(-1) ?? []
+  readonly #clock: Clock
+  readonly #periodMs: number
+  readonly #tooOld: (messages: readonly PendingMessage[]) => void
+  /** Ends the wait for the next period; undefined when none is planned. */
+  #stop: (() => void) | undefined = undefined
 
-  get isEmpty (): boolean { return this.#byAge.every(({ length }) => length === 0) }
+  /** @param tooOld told what has been here for too long, and has to be written after all */
+  constructor (clock: Clock, periodMs: number, tooOld: (messages: readonly PendingMessage[]) => void) {
+    this.#clock = clock
+    this.#periodMs = periodMs
+    this.#tooOld = tooOld
+  }
 
   add (pending: PendingMessage, lane: Lane): void {
     lane.awaitedAt = this.#period
+    this.#stop ??= this.#planPeriod()
     if (pending.state === PendingState.awaited) return
     pending.state = PendingState.awaited
     pending.place = this.#newest
@@ -31,11 +43,23 @@ export class AwaitedMessages {
   /** Whether one of its messages may be among them. */
   mayHave (lane: Lane): boolean { return this.#period - lane.awaitedAt < periods }
 
-  /** A new period begins. @returns what has been here for too long, and has to be written after all */
-  age (): PendingMessage[] {
+  close (): void { this.#stop?.() }
+
+  /** What has come by the end of a period is read before the next one begins. */
+  #planPeriod (): () => void {
+    let immediate: NodeJS.Immediate | undefined
+    const cancel = this.#clock.after(this.#periodMs, () => { immediate = setImmediate(this.#nextPeriod) })
+    return () => {
+      cancel()
+      clearImmediate(immediate)
+    }
+  }
+
+  readonly #nextPeriod = (): void => {
     this.#period++
     this.#byAge.push(this.#newest = [])
-    return openOf(this.#byAge.shift() ?? [])
+    this.#tooOld(openOf(this.#byAge.shift() ?? []))
+    this.#stop = this.#byAge.every(({ length }) => length === 0) ? undefined : this.#planPeriod()
   }
 
   /** All of them. */

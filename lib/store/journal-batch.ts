@@ -1,7 +1,7 @@
 import type { MqttError } from '../base/errors.ts'
 import { Origin, type Message } from '../contract/message.ts'
 import type { Changes, ReceivedChange, SessionRecord, SubscriptionChange } from '../contract/store.ts'
-import type { ClusterBatch, Reopened } from './journal-peer.ts'
+import type { ClusterBatch, Expelled } from './journal-peer.ts'
 import { DeliveryState, type JournalDelivery, type PendingMessage, type Waiter } from './pending-message.ts'
 
 /** What gathers until the next commit, and who waits for it. */
@@ -70,42 +70,44 @@ export class JournalBatch implements Changes {
   }
 
   /**
-   * Takes out what belongs to Sessions that are another node's, so that the rest can be sealed again.
-   * @param clients whose Sessions those are: what they published and was not acknowledged comes again, to their new node
+   * Takes out what belongs to a Session that is another node's.
+   * @param client whose Session that is: what it published and was not acknowledged comes again, to its new node
    */
-  reopen (fenced: ReadonlySet<number>, clients: ReadonlySet<string>, error: MqttError): Reopened {
-    for (const number of fenced) this.sessions.delete(number)
-    for (const [key, { session }] of this.#subscriptions) if (fenced.has(session)) this.#subscriptions.delete(key)
-    for (const [key, { session }] of this.#received) if (fenced.has(session)) this.#received.delete(key)
-    this.sent = this.sent.filter(({ session }) => !fenced.has(session))
-    this.removed = this.removed.filter(({ session }) => !fenced.has(session))
-    const revoked = this.messages.filter(({ message }) => message.isSentAgainBy(clients))
-    const orphans = this.messages.flatMap(pending => revoked.includes(pending) ? [] : pending.leave(fenced))
-    for (const pending of this.messages) pending.reopen() // with what has come for Sessions that are back since
+  expel (session: number, client: string | undefined, error: MqttError): Expelled {
+    this.sessions.delete(session)
+    for (const [key, change] of this.#subscriptions) if (change.session === session) this.#subscriptions.delete(key)
+    for (const [key, change] of this.#received) if (change.session === session) this.#received.delete(key)
+    this.sent = this.sent.filter(delivery => delivery.session !== session)
+    this.removed = this.removed.filter(delivery => delivery.session !== session)
+    const revoked = client === undefined ? [] : this.messages.filter(({ message }) => message.isSentAgainBy(client))
     for (const pending of revoked) this.#revoke(pending, error)
-    return { orphans, revoked: revoked.map(({ message }) => message) }
+    return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked: revoked.map(({ message }) => message) }
   }
 
-  /** Takes in what has gathered since it was sealed. It has been reopened. */
-  absorb (newer: JournalBatch): void {
+  /** No Session is this node's own any more. What the host has published is the only thing that nobody else has. */
+  expelAll (error: MqttError): void {
+    for (const changes of [this.sessions, this.created, this.#subscriptions, this.#received]) changes.clear()
+    this.sent = []
+    this.removed = []
+    for (const pending of this.messages.filter(({ message }) => !message.isHosts)) this.#revoke(pending, error)
+  }
+
+  /** Nothing of it was written: it is gathered again, with what has come since. */
+  unseal (newer: JournalBatch): void {
     const unwritten = new Set(this.messages.flatMap(({ deliveries }) => deliveries))
+    for (const pending of this.messages) pending.unseal()
     this.messages.push(...newer.messages)
     this.bytes += newer.bytes
     this.waiters.push(...newer.waiters)
     this.isBeat ||= newer.isBeat
     this.removed.push(...newer.removed.filter(delivery => !unwritten.has(delivery)))
-    for (const delivery of newer.sent) if (!this.sent.includes(delivery)) this.sent.push(delivery)
+    this.sent = [...new Set([...this.sent, ...newer.sent])]
+    for (const delivery of this.sent) delivery.isNoted = true
     for (const session of newer.created) this.created.add(session)
     addAll(this.sessions, newer.sessions)
     addAll(this.retained, newer.retained)
     addAll(this.#subscriptions, newer.#subscriptions)
     addAll(this.#received, newer.#received)
-  }
-
-  /** Messages that a Session was to get, not by a Shared Subscription. */
-  messagesFor (session: number): Message[] {
-    const isFor = (delivery: JournalDelivery): boolean => delivery.session === session && delivery.sharedFilter === undefined
-    return this.messages.filter(({ deliveries }) => deliveries.some(isFor)).map(({ message }) => message)
   }
 
   #revoke (pending: PendingMessage, error: MqttError): void {

@@ -10,7 +10,7 @@ import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch } from './journal-batch.ts'
-import type { ClusterBatch, JournalPeer, Reopened } from './journal-peer.ts'
+import type { Expelled, JournalPeer } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -37,9 +37,7 @@ export class Journal {
   #batch = new JournalBatch()
   /** What is being committed. */
   #sealed: JournalBatch | undefined = undefined
-  readonly #awaited = new AwaitedMessages()
-  /** Ends the wait for the next period of those that are awaited; undefined when none is planned. */
-  #stopWaiting: (() => void) | undefined = undefined
+  readonly #awaited: AwaitedMessages
   #nextSession = 1
   /** Milliseconds since the epoch: what the store knows of it. */
   #aliveAt = 0
@@ -61,6 +59,7 @@ export class Journal {
   constructor (store: Store, services: JournalServices) {
     this.store = store
     this.#services = services
+    this.#awaited = new AwaitedMessages(services.clock, store.patienceMs ?? 0, messages => { this.#gatherAll(messages) })
   }
 
   /** Whether it can be read from and written to. */
@@ -136,7 +135,6 @@ export class Journal {
     pending.add(delivery)
     if (this.#canAwait(pending, delivery)) {
       this.#awaited.add(pending, lane)
-      this.#stopWaiting ??= this.#planPeriod()
       return
     }
     if (this.#awaited.mayHave(lane)) this.#gatherAwaited()
@@ -177,19 +175,23 @@ export class Journal {
 
   /**
    * A Session is another node's now: what has gathered for it is taken out.
+   * @param clientIdentifier undefined when it has none here any more
    * @returns messages that are to be brought to it there
    */
-  expel (session: number, clientIdentifier: string): Reopened {
-    return this.#batch.reopen(new Set([session]), new Set([clientIdentifier]), storeFailed('the Session was taken over by another node'))
+  expel (session: number, clientIdentifier: string | undefined): Expelled {
+    return this.#batch.expel(session, clientIdentifier, storeFailed('the Session was taken over by another node'))
+  }
+
+  /** All Sessions are other nodes': nothing is written of any. */
+  expelAll (): void {
+    const error = storeFailed('the Sessions were taken over by other nodes')
+    this.#batch.expelAll(error)
+    this.#sealed?.expelAll(error)
   }
 
   /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
-  get gathered (): readonly Message[] { return [...new Set(this.#batch.messages.map(({ message }) => message))] }
-
-  /** Those that are being committed, of which a Session was to get some, or that were to go to other nodes as well. */
-  * committing (session: number, others: ReadonlySet<Message>): Generator<Message> {
-    const own = new Set(this.#sealed?.messagesFor(session))
-    for (const { message } of this.#sealed?.messages ?? []) if (own.has(message) || others.has(message)) yield message
+  * gathered (): Generator<Message> {
+    for (const { message } of this.#batch.messages) yield message
   }
 
   /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
@@ -226,9 +228,14 @@ export class Journal {
     return this.#isCommitting ? new Promise(resolve => { this.#whenIdle.push(resolve) }) : Promise.resolve()
   }
 
+  /** What has waited is committed before the next pause. */
   resume (): void {
-    if (--this.#pauses === 0 && (this.#batch.hasWork || this.peer?.hasWork === true)) this.#plan()
+    if (--this.#pauses > 0 || this.#isClosed || !this.#hasWork) return
+    if (this.#isFailing) this.#plan()
+    else void this.#commit()
   }
+
+  get #hasWork (): boolean { return this.#batch.hasWork || this.peer?.hasWork === true }
 
   /** Resolves when publishers may go on; undefined when they may at once. */
   hold (): Promise<void> | undefined {
@@ -253,7 +260,7 @@ export class Journal {
       if (!this.#isDiscarded) await this.written()
     } finally {
       this.#isClosed = true
-      this.#stopWaiting?.()
+      this.#awaited.close()
       this.#cancel?.()
       await this.store.close()
     }
@@ -284,27 +291,16 @@ export class Journal {
     for (const pending of this.#awaited.take()) this.#add(pending)
   }
 
+  #gatherAll (messages: readonly PendingMessage[]): void {
+    for (const pending of messages) this.#add(pending)
+    if (this.#batch.messages.length > 0) this.#plan()
+  }
+
   #add (pending: PendingMessage): void {
     if (pending.state === PendingState.gathered) return
     pending.state = PendingState.gathered
     this.#batch.messages.push(pending)
     this.#batch.bytes += pending.message.size
-  }
-
-  /** What has come by the end of a period is read before the next one begins. */
-  #planPeriod (): () => void {
-    let immediate: NodeJS.Immediate | undefined
-    const cancel = this.#services.clock.after(this.store.patienceMs ?? 0, () => { immediate = setImmediate(this.#nextPeriod) })
-    return () => {
-      cancel()
-      clearImmediate(immediate)
-    }
-  }
-
-  readonly #nextPeriod = (): void => {
-    for (const pending of this.#awaited.age()) this.#add(pending)
-    if (this.#batch.messages.length > 0) this.#plan()
-    this.#stopWaiting = this.#awaited.isEmpty ? undefined : this.#planPeriod()
   }
 
   #plan (): void {
@@ -322,50 +318,49 @@ export class Journal {
   }
 
   async #commit (): Promise<void> {
+    this.#cancel?.()
     this.#cancel = undefined
-    if (this.#pauses > 0) return
-    const batch = this.#batch
-    this.#batch = new JournalBatch()
+    if (this.#pauses > 0 || this.#isCommitting) return
     this.#isCommitting = true
-    this.#sealed = batch
-    batch.cluster = this.peer?.seal()
-    batch.seal(this.#services.clock.now())
-    const error = await this.#writeAddressed(batch)
+    let batch = this.#seal()
+    let error = await this.#write(batch)
+    while (error instanceof CommitRefused && !this.#isDiscarded) {
+      await this.#unseal(batch, error)
+      batch = this.#seal()
+      error = await this.#write(batch)
+    }
     if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
     this.#sealed = undefined
-    for (const goOn of this.#whenIdle.splice(0)) goOn()
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)
+    for (const goOn of this.#whenIdle.splice(0)) goOn()
     for (const resume of this.#resume.splice(0)) resume()
-    if (this.#batch.hasWork || this.peer?.hasWork === true) this.#plan()
+    if (this.#hasWork) this.#plan()
+  }
+
+  /** From here on nothing is added to what is written next. */
+  #seal (): JournalBatch {
+    this.peer?.prepare()
+    const batch = this.#sealed = this.#batch
+    this.#batch = new JournalBatch()
+    batch.cluster = this.peer?.seal()
+    batch.seal(this.#services.clock.now())
+    return batch
+  }
+
+  /** Other nodes have something against it: it is gathered again, and what is theirs is taken out. */
+  async #unseal (batch: JournalBatch, refusal: CommitRefused): Promise<void> {
+    batch.unseal(this.#batch)
+    this.#batch = batch
+    this.#sealed = undefined
+    batch.cluster?.unseal()
+    await this.peer?.learn(refusal)
   }
 
   readonly #failed = (error: unknown): void => {
     this.#services.logger.error({ err: error }, 'an unexpected error after a commit')
-  }
-
-  /** Until the other nodes have nothing against it. */
-  async #writeAddressed (batch: JournalBatch): Promise<MqttError | undefined> {
-    for (;;) {
-      const error = await this.#write(batch)
-      if (!(error instanceof CommitRefused) || batch.cluster === undefined) return error
-      const clients = await batch.cluster.catchUp(error)
-      const reopened = batch.reopen(new Set([...error.fenced, ...batch.cluster.expelled]), clients, error)
-      this.#absorbGathered(batch, batch.cluster)
-      batch.cluster.readdress(reopened, [...new Set(batch.messages.map(({ message }) => message))])
-      batch.seal(this.#services.clock.now())
-    }
-  }
-
-  /** What has gathered meanwhile goes with it: in two commits, what was for a Session that has come back would not be in its order. */
-  #absorbGathered (batch: JournalBatch, cluster: ClusterBatch): void {
-    const newer = this.#batch
-    this.#batch = new JournalBatch()
-    batch.absorb(newer)
-    const told = this.peer?.seal()
-    if (told !== undefined) cluster.absorb(told)
   }
 
   async #write (batch: JournalBatch): Promise<MqttError | undefined> {
@@ -394,11 +389,6 @@ export class Journal {
 
   #giveUp (batch: JournalBatch, error: MqttError): void {
     this.#services.metrics.storeFailures++
-    // What it says of Sessions that are others' must not come back with a later commit: they may be this node's own again by then.
-    if (batch.cluster !== undefined) {
-      batch.reopen(new Set(batch.cluster.expelled), new Set(), error)
-      batch.seal(this.#services.clock.now())
-    }
     this.#batch.inherit(batch)
     this.#planIn(retryMs) // before anybody can ask for it sooner
     this.#batch.waitBefore(batch.refused(error, this.#failed))

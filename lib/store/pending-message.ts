@@ -59,8 +59,6 @@ export class PendingMessage implements Enqueued {
   #waiter: Waiter | undefined = undefined
   /** Deliveries that nobody has acknowledged yet. */
   #open = 0
-  /** Its deliveries are part of an earlier commit of the same message. */
-  #isMerged = false
 
   constructor (message: Message, owner: object) {
     this.message = message
@@ -98,32 +96,20 @@ export class PendingMessage implements Enqueued {
     this.deliveries = nobody
   }
 
-  /** Takes deliveries again: the commit that it was part of has to be put together anew. */
-  reopen (): void {
-    if (this.#isMerged) return
-    const later = this.message.pending
-    if (later instanceof PendingMessage && later !== this && later.owner === this.owner) this.#takeOver(later)
-    this.message.pending = this
+  /** The commit that it was part of was not written: it is gathered again. */
+  unseal (): void {
+    this.message.pending ??= this
     this.state = PendingState.gathered
     for (const delivery of this.deliveries) if (delivery.state === DeliveryState.writing) delivery.state = DeliveryState.gathered
   }
 
-  /** The message has come for more Sessions meanwhile, which get it with the same commit. */
-  #takeOver (later: PendingMessage): void {
-    const { deliveries } = later
-    later.deliveries = nobody
-    later.#isMerged = true
-    later.#open = 0
-    for (const delivery of deliveries) if (delivery.pending === later) this.add(delivery)
-  }
-
-  /** Takes out deliveries of Sessions that are another node's. @returns those that the new owner does not find in this node's inbox */
-  leave (fenced: ReadonlySet<number>): JournalDelivery[] {
-    const gone = this.deliveries.filter(({ session }) => fenced.has(session))
+  /** Takes out deliveries of a Session that is another node's. @returns those that the new owner does not find in this node's inbox */
+  leave (session: number): JournalDelivery[] {
+    const gone = this.deliveries.filter(delivery => delivery.session === session)
     if (gone.length === 0) return gone
     const orphans = gone.filter(({ sharedFilter }) => this.message.isFromHere || sharedFilter !== undefined)
     if (orphans.length > 0) this.isBound = true // whoever published it waits until another node has it
-    this.deliveries = this.deliveries.filter(({ session }) => !fenced.has(session))
+    this.deliveries = this.deliveries.filter(delivery => delivery.session !== session)
     for (const delivery of gone) {
       delivery.state = DeliveryState.lost
       if (delivery.pending === this) this.complete(delivery)

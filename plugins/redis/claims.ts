@@ -19,19 +19,10 @@ type SessionReply = Parameters<typeof decodeSession>[0]
 export class Claims {
   readonly #pipe: Pipe
   readonly #leaseMs: number
-  /** What was asked for and is not answered yet. */
-  readonly #open = new Set<Promise<unknown>>()
 
   constructor (pipe: Pipe, leaseMs: number) {
     this.#pipe = pipe
     this.#leaseMs = leaseMs
-  }
-
-  /** Resolves when everything that was asked for by now is answered, and whoever waited for it has taken it in. */
-  async answered (): Promise<void> {
-    if (this.#open.size === 0) return
-    await Promise.allSettled(this.#open)
-    await new Promise(resolve => { setImmediate(resolve) })
   }
 
   claim ({ clientIdentifier, session }: ClaimRequest): Promise<Claim> {
@@ -57,7 +48,7 @@ export class Claims {
 
   /** Asks again as long as something has to be read first. It takes no more turns than a commit does, so that the order of answers is that of the pipe. */
   #ask<Result> (script: Script, inboxes: Remainders, args: readonly Argument[], decode: (answer: readonly unknown[]) => Result): Promise<Result> {
-    const answer = new Promise<Result>((resolve, reject) => {
+    return new Promise<Result>((resolve, reject) => {
       const ask = (tries: number): void => {
         this.#pipe.run(script, [...args, inboxes.text, tries > mostTries ? '0' : '1']).then(reply => {
           const [logEnd, ...answer] = reply as unknown[]
@@ -68,10 +59,6 @@ export class Claims {
       }
       ask(1)
     })
-    this.#open.add(answer)
-    const close = (): void => { this.#open.delete(answer) }
-    answer.then(close, close)
-    return answer
   }
 }
 

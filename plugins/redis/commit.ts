@@ -45,9 +45,8 @@ export class CommitEncoder {
   /**
    * Undefined when there is nothing to write.
    * @param note what to write besides
-   * @param answered number of the last call that was answered: Sessions that a later one brings are not those that the changes are about
    */
-  encode (changes: Changes, note: readonly Argument[], answered: number): Argument[] | undefined {
+  encode (changes: Changes, note: readonly Argument[]): Argument[] | undefined {
     this.#first.push(...note)
     for (const [session, record] of changes.sessions) if (record !== undefined) this.#put(session, record)
     for (const enqueued of changes.enqueued) this.#enqueue(enqueued)
@@ -60,17 +59,17 @@ export class CommitEncoder {
     const { cluster } = changes
     if (cluster !== undefined) this.#tell(cluster)
     if (cluster !== undefined && cluster.taken.length > 0) this.#last.push('take', cluster.taken.length, ...cluster.taken.map(String))
-    return this.#finish(cluster, answered)
+    return this.#finish(cluster)
   }
 
-  #finish (cluster: ClusterChanges | undefined, answered: number): Argument[] | undefined {
+  #finish (cluster: ClusterChanges | undefined): Argument[] | undefined {
     const begun = cluster?.begun ?? []
     const queues = [...this.#queues].flatMap(([session, queue]) => encodeQueue(session, queue))
     const writes = [...this.#ofClients(cluster), ...this.#first, ...queues, ...this.#last]
     if (writes.length === 0 && cluster === undefined) return undefined // a node may only want to know where the log ends
     const moves = cluster?.moves ?? ''
     const args = [
-      this.#isGrowing ? '1' : '0', moves, answered, begun.length, ...begun.flatMap(({ session, clientIdentifier }) => [String(session), clientIdentifier]),
+      this.#isGrowing ? '1' : '0', moves, begun.length, ...begun.flatMap(({ session, clientIdentifier }) => [String(session), clientIdentifier]),
       this.#sessions.size, ...[...this.#sessions].map(String), ...writes,
     ]
     if (args.length > mostArguments) throw storeFailed(`a commit of ${args.length} parts is more than Redis takes at once`)

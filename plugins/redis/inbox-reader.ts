@@ -6,8 +6,6 @@ import { decodeEntries, type StreamEntry, type StreamListener } from './stream-r
 /** Who is told of a node's inbox. */
 export interface InboxEvents {
   received (entry: InboxEntry): void
-  /** Resolves when all claims are answered that may have come before an eviction: it is told after them. */
-  claimed (): Promise<void>
   /** Redis has gone back to a state before what was read: nothing of what this node knows can be relied on. */
   lost (): void
 }
@@ -23,10 +21,9 @@ export class InboxListener implements StreamListener {
     this.#events = events
   }
 
-  async read (entries: readonly StreamEntry[]): Promise<void> {
+  read (entries: readonly StreamEntry[]): void {
     for (const entry of entries.map(decodeInboxEntry)) {
       if (entry.position <= this.#position) continue // told before something went wrong
-      if (entry.kind === 'evicted') await this.#events.claimed()
       this.#position = entry.position
       this.#events.received(entry)
     }
@@ -67,7 +64,7 @@ async function takenIn (link: Link, generation: number): Promise<Map<number, Set
   return taken
 }
 
-function decodeInboxEntry ({ position, fields: [name, value, , session] }: StreamEntry): InboxEntry {
+function decodeInboxEntry ({ position, fields: [name, value, , session, , logPosition] }: StreamEntry): InboxEntry {
   if (name?.toString() === 'f') return { kind: 'frame', position, bytes: value as Buffer }
-  return { kind: 'evicted', position, clientIdentifier: String(value), session: Number(session) }
+  return { kind: 'evicted', position, clientIdentifier: String(value), session: Number(session), logPosition: Number(logPosition) }
 }

@@ -40,7 +40,7 @@
  *
  * Fields of a log entry: `k` kind, `g` gen, then by kind: joined: `d` description, JSON; routes: `m` moves, then Topic Filter and subscribers ('' for
  * none) in turns; retained: `t` Topic Name. Fields of an inbox entry: `f` bytes of a frame and `t` bytes
- * of all frames up to it, or `e` Client Identifier and `s` Session for an eviction.
+ * of all frames up to it, or `e` Client Identifier, `s` Session and `l` position in the log for an eviction.
  */
 
 /** The version of the layout that this file describes; what a higher one has written is left alone. */

@@ -63,9 +63,6 @@ export class Pipe {
     })
   }
 
-  /** Number of the last call that was answered. */
-  get answered (): number { return this.#number - 1 }
-
   get isReachable (): boolean { return this.#isReachable }
 
   /** Goes on as another generation. What was asked before has to be answered, or rejected, by then. */

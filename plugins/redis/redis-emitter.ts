@@ -53,7 +53,6 @@ class Node {
     this.log = new LogListener(generation, codec, { logged: entry => { if (!this.isOver) events.logged(entry) } })
     const inbox = new InboxListener(generation, {
       received: entry => { if (!this.isOver) events.received(entry) },
-      claimed: () => this.claims.answered(),
       lost: () => { void giveUp(link, generation) },
     })
     this.readers = [new StreamReader(settings, 'lg', this.log), new StreamReader(settings, `in:${generation}`, inbox)]

@@ -92,7 +92,7 @@ export class RedisStore implements Store {
   /** Until it waits for the answer, nothing else runs: from then on the changes are not those of this commit any more. */
   async commit (changes: Changes): Promise<void> {
     const { pipe, references } = this.#use
-    const args = this.#encode(changes, references, pipe.answered)
+    const args = this.#encode(changes, references)
     if (args === undefined) return
     const { logEnd, error, backlogs } = readAnswer(await pipe.run(commitScript, args))
     pipe.logEnd = logEnd
@@ -120,9 +120,9 @@ export class RedisStore implements Store {
     else this.#backlogs.delete(generation)
   }
 
-  #encode (changes: Changes, references: References, answered: number): Argument[] | undefined {
+  #encode (changes: Changes, references: References): Argument[] | undefined {
     try {
-      return new CommitEncoder(this.codec, () => references.next()).encode(changes, this.#note(changes), answered)
+      return new CommitEncoder(this.codec, () => references.next()).encode(changes, this.#note(changes))
     } catch (error) {
       throw describe(error)
     }

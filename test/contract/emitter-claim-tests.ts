@@ -43,7 +43,7 @@ function testNewOnes (it: EmitterTest): void {
     assert.notEqual(claimed.session, session)
     assert.equal(await first.emitter.ownerOf('c'), second.generation)
     await first.until('it is told', () => first.inbox.length === 1)
-    assert.deepEqual(first.inbox.map(({ position, ...entry }) => [typeof position, entry]), [['number', { kind: 'evicted', clientIdentifier: 'c', session }]])
+    assert.deepEqual(first.inbox, [{ kind: 'evicted', position: first.inbox[0]?.position, logPosition: first.emitter.logEnd, clientIdentifier: 'c', session }])
     assert.deepEqual((await first.refused({ sessions: new Map([[session, sessionRecord('c')]]) })).fenced, [session], 'it cannot be stored any more')
     await first.commit({}, { released: [{ clientIdentifier: 'c', session }] })
     assert.equal(await first.emitter.ownerOf('c'), second.generation, 'to give up what is another\'s changes nothing')

@@ -6,17 +6,25 @@ import { originAfter, type HubState, type KeptSession, type Stretch } from './me
 export function claim (state: HubState, generation: number, { clientIdentifier, session }: ClaimRequest): Claim {
   const kept = state.sessionOf(clientIdentifier)
   if (kept?.owner === generation) return { session: kept.number, imported: undefined }
-  if (kept !== undefined) evict(state, generation, kept)
+  const former = kept && { ...kept }
+  const claimed = take(state, generation, session, clientIdentifier, kept)
+  if (former !== undefined) evict(state, generation, former)
+  return claimed
+}
+
+function take (state: HubState, generation: number, session: number, clientIdentifier: string, kept: KeptSession | undefined): Claim {
   if (kept?.record !== undefined) return { session: kept.number, imported: importSession(state, generation, kept) }
+  const isOnline = kept !== undefined && state.onlineAt(clientIdentifier)?.generation === kept.owner
   if (kept !== undefined) state.remove(kept)
   state.begin(generation, session, clientIdentifier)
+  if (isOnline) state.appear(generation, clientIdentifier, true)
   return { session, imported: undefined }
 }
 
 /** Who is online stays online, at the new node. */
 function evict (state: HubState, generation: number, { owner, clientIdentifier, number }: KeptSession): void {
   if (state.onlineAt(clientIdentifier)?.generation === owner) state.appear(generation, clientIdentifier, true)
-  if (state.nodes.get(owner)?.state === 'alive') state.send(owner, position => ({ kind: 'evicted', position, clientIdentifier, session: number }))
+  if (state.nodes.get(owner)?.state === 'alive') state.send(owner, position => ({ kind: 'evicted', position, clientIdentifier, session: number, logPosition: state.logEnd }))
 }
 
 /** Makes a stored Session that another node owns this node's own. */

@@ -53,21 +53,25 @@ local stretches = is_stored and stretches_of(P, number, owner) or ''
 local frames = frames_of(P, stretches, read, is_bounded)
 if not frames then return reply('read', stretches) end
 local heard = ''
-if is_alive(P, owner) then
-  send(P, owner, 'e', client, 's', number)
-else
-  heard = redis.call('ZSCORE', P .. 'hb', owner) or ''
+if not is_alive(P, owner) then heard = redis.call('ZSCORE', P .. 'hb', owner) or '' end
+
+-- it is told last, so that it knows up to where the log says what this node wants
+local function evict ()
+  if is_alive(P, owner) then send(P, owner, 'e', client, 's', number, 'l', text(counter(P, 'n', 'log'))) end
 end
+
 local is_online = move(number, owner)
 if not is_stored then
+  evict()
   forget(P, number, owner)
-  number = fresh
+  if is_online then redis.call('HSET', P .. 's:' .. fresh, 'n', G) end
+  return begin()
 end
 if is_online then redis.call('HSET', P .. 's:' .. number, 'n', G) end
-if not is_stored then return begin() end
 take(P, G, ARGV[2], number, owner, stretches)
 if heard ~= '' then redis.call('HSET', P .. 's:' .. number, 'v', heard) else redis.call('HDEL', P .. 's:' .. number, 'v') end
 local told = {}
 tell_moves(P, G, want(P, G, number, told, {}) and 1 or 0, told)
+evict()
 return imported(number, stretches, frames, heard)
 `)

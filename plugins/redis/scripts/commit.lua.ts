@@ -37,7 +37,7 @@ local function keep_answer (status, detail)
   return answer(status, detail)
 end
 
-local is_growing, known_moves, answered, begun, marks, fenced = take(), take(), tonumber(take()), {}, {}, {}
+local is_growing, known_moves, begun, marks, fenced = take(), take(), {}, {}, {}
 
 for i = 1, tonumber(take()) do
   local number, client = take(), take()
@@ -49,10 +49,8 @@ end
 
 for i = 1, tonumber(take()) do
   local number = take()
-  local session = redis.call('HMGET', P .. 's:' .. number, 'o', 'h', 'k')
-  -- a node that gets a Session back may have asked for this while it thought that it still had it
-  local is_former = session[3] and tonumber(session[3]:match('^%d+')) > answered
-  if (session[1] ~= G or is_former) and not begun[number] and (session[1] or G ~= '0') then fenced[#fenced + 1] = number end
+  local session = redis.call('HMGET', P .. 's:' .. number, 'o', 'h')
+  if session[1] ~= G and not begun[number] and (session[1] or G ~= '0') then fenced[#fenced + 1] = number end
   marks[number] = tonumber(session[2] or '0')
 end
 

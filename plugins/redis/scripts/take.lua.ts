@@ -62,7 +62,7 @@ local function forget (P, number, owner)
   redis.call('DEL', P .. 's:' .. number)
 end
 
--- makes a stored Session this node's own by the call N: commits that were asked for before that was answered are refused
+-- makes a stored Session this node's own by the call N
 local function take (P, G, N, number, owner, stretches)
   local key = P .. 's:' .. number
   for generation, position in stretches:gmatch('(%d+),(%d+),%d+,%d+') do

@@ -1,0 +1,60 @@
+import type { SessionReference } from '../contract/cluster-changes.ts'
+import type { OutgoingMessage } from './outgoing-message.ts'
+
+/** What has gathered for the other nodes until the next commit. */
+export interface Gathered {
+  readonly messages: readonly OutgoingMessage[]
+  /** By generation: items for the node itself. */
+  readonly controls: ReadonlyMap<number, readonly Buffer[]>
+  /** By generation: the position in the log up to which this node knows what that one wants. */
+  readonly confirmed: ReadonlyMap<number, number>
+  readonly released: readonly SessionReference[]
+  readonly begun: readonly SessionReference[]
+  readonly presence: ReadonlyMap<string, boolean>
+  readonly recovered: readonly number[]
+  readonly expired: ReadonlyMap<string, number>
+  readonly taken: readonly number[]
+}
+
+/** To be added to. */
+export class Gathering implements Gathered {
+  messages: OutgoingMessage[] = []
+  readonly controls: Map<number, Buffer[]> = new Map<number, Buffer[]>()
+  readonly confirmed: Map<number, number> = new Map<number, number>()
+  readonly released: SessionReference[] = []
+  begun: SessionReference[] = []
+  readonly presence: Map<string, boolean> = new Map<string, boolean>()
+  recovered: number[] = []
+  readonly expired: Map<string, number> = new Map<string, number>()
+  readonly taken: number[] = []
+
+  get isEmpty (): boolean {
+    return this.messages.length + this.released.length + this.begun.length + this.recovered.length + this.taken.length === 0 &&
+      this.controls.size + this.confirmed.size + this.presence.size + this.expired.size === 0
+  }
+
+  control (generation: number, item: Buffer): void {
+    const items = this.controls.get(generation)
+    if (items === undefined) this.controls.set(generation, [item])
+    else items.push(item)
+  }
+
+  /** Takes in what came later. */
+  add (later: Gathered): void {
+    this.messages.push(...later.messages)
+    for (const [generation, items] of later.controls) for (const item of items) this.control(generation, item)
+    for (const [generation, position] of later.confirmed) this.confirmed.set(generation, position)
+    this.released.push(...later.released)
+    this.begun.push(...later.begun)
+    for (const [clientIdentifier, isOnline] of later.presence) this.presence.set(clientIdentifier, isOnline)
+    this.recovered.push(...later.recovered)
+    for (const [topicName, expiresAt] of later.expired) this.expired.set(topicName, expiresAt)
+    this.taken.push(...later.taken)
+  }
+
+  /** A Session is another node's now. */
+  forget (session: number): void {
+    this.begun = this.begun.filter(begun => begun.session !== session)
+    this.recovered = this.recovered.filter(recovered => recovered !== session)
+  }
+}
