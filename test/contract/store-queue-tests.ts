@@ -112,6 +112,20 @@ function testPages (it: StoreTest): void {
     await subject.store.commit(changesOf({ removed: deliveries.slice(3) }))
     await expectQueue({ first: 0, end: 0, bytes: 0, total: 0 })
   })
+
+  for (const left of [0, 1]) {
+    it(`positions behind the last that is left of a queue are given again: ${left} left`, async subject => {
+      const deliveries = new TestQueue(1).several(6)
+      for (const [i, delivery] of deliveries.entries()) delivery.packetIdentifier = i + 1
+      await subject.store.commit(changesOf({ sessions: twoSessions(), enqueued: alone(deliveries) }))
+      await subject.store.commit(changesOf({ removed: deliveries.slice(left) }))
+      await subject.restart()
+      await contentsOf(subject.store)
+      const others = new TestQueue(1, left).several(3)
+      await subject.store.commit(changesOf({ enqueued: alone(others) }))
+      for await (const { number, queue: { first, end } } of subject.store.sessions()) if (number === 1) assert.deepEqual([first, end], [left, left + 3])
+    })
+  }
 }
 
 function testInFlight (it: StoreTest): void {

@@ -2,7 +2,8 @@
  * Lua functions that know what a stored delivery looks like (records.ts) and how a queue lies in its hash.
  *
  * `queue_state(P, n)`: first, end, bytes and total of a Session's queue, as in `QueueState`. The ends are noted in the Session, and gaps beside them
- * are stepped over; only where there are very many of them are all positions looked at.
+ * are stepped over; only where there are very many of them are all positions looked at. Whoever asks gives the positions after the end anew, so nothing may be
+ * said of them any more.
  */
 export const queue: string = `
 local text = function (position) return string.format('%.0f', position) end
@@ -31,11 +32,19 @@ end
 local function queue_state (P, n)
   local queue, sent = P .. 'q:' .. n, P .. 'i:' .. n
   local count = redis.call('HLEN', queue)
-  if count == 0 then return 0, 0, 0, 0 end
+  if count == 0 then
+    redis.call('HDEL', P .. 's:' .. n, 'x')
+    return 0, 0, 0, 0
+  end
   local ends = redis.call('HMGET', P .. 's:' .. n, 'e', 'x')
   local last = nearest(queue, tonumber(ends[1]) - 1, -1)
+  local sent_end = tonumber(ends[2] or '0')
+  if sent_end > last + 1 then
+    redis.call('HDEL', P .. 's:' .. n, 'x')
+    sent_end = last + 1
+  end
   local total = total_of(redis.call('HGET', queue, text(last)))
-  local first = count > redis.call('HLEN', sent) and nearest(queue, tonumber(ends[2] or '0'), 1, sent)
+  local first = count > redis.call('HLEN', sent) and nearest(queue, sent_end, 1, sent)
   if not first then return last + 1, last + 1, 0, total end
   local packed = redis.call('HGET', queue, text(first))
   return first, last + 1, total - total_of(packed) + size_of(packed), total
