@@ -2,6 +2,9 @@ import t from 'tap'
 import { ReasonCode } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { TestCluster } from './support/cluster.ts'
+import { puback } from './support/exchanges.ts'
+import { settled } from './support/fake-clock.ts'
+import { connectPacket, PacketClient } from './support/harness.ts'
 
 t.test('a message reaches subscribers of other nodes, once for each Session', async t => {
   const cluster = await TestCluster.start(t)
@@ -49,6 +52,44 @@ t.test('a Client Identifier that comes back elsewhere ends the old connection wi
     t.same(await second.payloads(), name === 'durable' ? ['x'] : [])
     t.same(await first.payloads(), [])
   }
+})
+
+t.test('what was sent a moment before its Client came to another node comes again under its Packet Identifier, with DUP [MQTT-4.4.0-1]', async t => {
+  const cluster = await TestCluster.start(t)
+  const [first] = await cluster.durable(0, 's')
+  await first.subscribe('a')
+  const [publisher] = await cluster.connect(2, 'p')
+  for (const packetIdentifier of [1, 2, 3]) publisher.publish('a', String(packetIdentifier), { qos: 1, packetIdentifier })
+  await cluster.settle()
+  first.send(puback(1))
+  const sent = await first.messages()
+  t.equal(sent.length, 3)
+  const presence: unknown[] = []
+  void (async () => { for await (const event of cluster.at(2).broker.cluster?.presence() ?? []) presence.push(event) })()
+  const [second] = await cluster.durable(1, 's') // the first connection is still there
+  const again = await second.messages()
+  t.same(again.map(({ packetIdentifier, dup, payload }) => [packetIdentifier, dup, payload]), sent.slice(1).map(({ packetIdentifier, payload }) => [packetIdentifier, true, payload]))
+  t.same(presence, [], 'and stays online')
+})
+
+t.test('a Client that a living node was asked for, and that does not come after all, is said to be offline', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  await cluster.durable(0, 's')
+  const late = new PacketClient(cluster.at(1).broker, 5)
+  late.send(connectPacket({ clientIdentifier: 's', cleanStart: false }))
+  const { requests } = cluster.at(1).node
+  let asked = 0
+  while (cluster.at(0).broker.metrics.clientsConnected > 0 && asked++ < 100) await settled()
+  requests.drop() // it dies before it can take the Session
+  cluster.kill(1)
+  const online = async (): Promise<string[]> => {
+    const found: string[] = []
+    for await (const { clientIdentifier } of cluster.at(0).broker.cluster?.clients() ?? []) found.push(clientIdentifier)
+    return found
+  }
+  t.same(await online(), ['s'])
+  await cluster.pass(15_000)
+  t.same(await online(), [])
 })
 
 t.test('retained messages are everywhere', async t => {

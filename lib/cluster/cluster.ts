@@ -8,6 +8,7 @@ import { Barrier } from './barrier.ts'
 import type { ClusterServices } from './cluster-services.ts'
 import { FrameCodec } from './frames.ts'
 import { Gate } from './gate.ts'
+import { HandOver } from './hand-over.ts'
 import { Inbound } from './inbound.ts'
 import { Outbound } from './outbound.ts'
 import { Ownership } from './ownership.ts'
@@ -42,6 +43,7 @@ export class Cluster implements EmitterEvents {
   readonly #peers: Peers
   readonly #inbound: Inbound
   readonly #ownership: Ownership
+  readonly #handOver: HandOver
   readonly #standstill: Standstill
   readonly #barrier: Barrier
   readonly #adoption: Adoption
@@ -63,7 +65,10 @@ export class Cluster implements EmitterEvents {
     this.#inbound = this.#newInbound()
     this.#standstill = new Standstill(journal, [this.#log, this.#inbox])
     const { outbound } = this
-    this.#ownership = new Ownership(services, { emitter, journal, outbound, peers: this.#peers, inbound: this.#inbound, standstill: this.#standstill })
+    this.#handOver = new HandOver(services, outbound)
+    this.#ownership = new Ownership(services, {
+      emitter, journal, outbound, peers: this.#peers, inbound: this.#inbound, standstill: this.#standstill, handOver: this.#handOver,
+    })
     this.#adoption = new Adoption(emitter, services, this.#ownership)
     journal.peer = outbound
     services.router.join(outbound)
@@ -88,6 +93,8 @@ export class Cluster implements EmitterEvents {
     return new Inbound(this.#services, {
       confirmed: ({ generation, position }) => { this.#barrier.confirmed(generation, position) },
       kicked: ({ clientIdentifier, reasonCode }) => { this.disconnectHere(clientIdentifier, reasonCode as ReasonCode) },
+      wanted: item => { this.#handOver.asked(item) },
+      yielded: ({ clientIdentifier }) => { this.#handOver.yielded(clientIdentifier) },
       evicted: notice => { void this.#ownership.evicted(notice) },
       settled: position => { this.outbound.settle(position) },
       taken: origin => { this.outbound.take(origin) },

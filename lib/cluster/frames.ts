@@ -2,7 +2,7 @@ import type { Message } from '../contract/message.ts'
 import { MessageCodec } from '../contract/message-codec.ts'
 
 /** Byte 0 of each item of a frame; its length follows. */
-const Kind = { message: 1, sharedMessage: 2, confirmation: 3, kick: 4 } as const
+const Kind = { message: 1, sharedMessage: 2, confirmation: 3, kick: 4, yield: 5, yielded: 6 } as const
 const headBytes = 5
 
 /** A message for Sessions of the node that gets it. */
@@ -21,7 +21,13 @@ export interface ConfirmationItem { readonly kind: 'confirmation', readonly gene
 /** A Client is to be sent away. */
 export interface KickItem { readonly kind: 'kick', readonly clientIdentifier: string, readonly reasonCode: number }
 
-export type FrameItem = MessageItem | ConfirmationItem | KickItem
+/** A node wants the Session of a Client that is online at the one that gets this. */
+export interface YieldItem { readonly kind: 'yield', readonly generation: number, readonly clientIdentifier: string }
+
+/** The Client has been let go. */
+export interface YieldedItem { readonly kind: 'yielded', readonly clientIdentifier: string }
+
+export type FrameItem = MessageItem | ConfirmationItem | KickItem | YieldItem | YieldedItem
 
 /** What nodes send each other: items one after the other, each with its kind and length. */
 export class FrameCodec {
@@ -56,6 +62,18 @@ export class FrameCodec {
     return withHead(bytes, Kind.kick)
   }
 
+  yield (generation: number, clientIdentifier: string): Buffer {
+    const name = Buffer.from(clientIdentifier)
+    const bytes = Buffer.allocUnsafe(headBytes + 8 + name.length)
+    bytes.writeDoubleBE(generation, headBytes)
+    name.copy(bytes, headBytes + 8)
+    return withHead(bytes, Kind.yield)
+  }
+
+  yielded (clientIdentifier: string): Buffer {
+    return withHead(Buffer.concat([Buffer.alloc(headBytes), Buffer.from(clientIdentifier)]), Kind.yielded)
+  }
+
   /** The items of a frame, in their order; kinds that a later version may add are left out. */
   * items (frame: Buffer): Generator<FrameItem> {
     for (let at = 0; at < frame.length;) {
@@ -72,6 +90,8 @@ export class FrameCodec {
       case Kind.sharedMessage: return this.#sharedMessage(body)
       case Kind.confirmation: return { kind: 'confirmation', generation: body.readDoubleBE(0), position: body.readDoubleBE(8) }
       case Kind.kick: return { kind: 'kick', reasonCode: body[0] ?? 0, clientIdentifier: body.toString('utf8', 1) }
+      case Kind.yield: return { kind: 'yield', generation: body.readDoubleBE(0), clientIdentifier: body.toString('utf8', 8) }
+      case Kind.yielded: return { kind: 'yielded', clientIdentifier: body.toString() }
       default: return undefined
     }
   }

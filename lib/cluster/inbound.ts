@@ -4,7 +4,7 @@ import { Origin, type Message } from '../contract/message.ts'
 import { QoS } from '../packet/packets.ts'
 import { PendingMessage, type Waiter } from '../store/pending-message.ts'
 import type { ClusterServices } from './cluster-services.ts'
-import { FrameCodec, type ConfirmationItem, type KickItem, type MessageItem } from './frames.ts'
+import { FrameCodec, type ConfirmationItem, type FrameItem, type KickItem, type MessageItem, type YieldedItem, type YieldItem } from './frames.ts'
 
 export type Notice = InboxEntry & { readonly kind: 'evicted' }
 
@@ -12,6 +12,9 @@ export type Notice = InboxEntry & { readonly kind: 'evicted' }
 export interface InboundEvents {
   confirmed (item: ConfirmationItem): void
   kicked (item: KickItem): void
+  /** Another node wants a Session of this one, or has let a Client go that this one wanted. */
+  wanted (item: YieldItem): void
+  yielded (item: YieldedItem): void
   /** Another node has a Session of this one. */
   evicted (notice: Notice): void
   /** All entries up to that position are done with. */
@@ -69,18 +72,19 @@ export class Inbound {
   #handOn ({ position, bytes }: InboxFrame, entry: Entry): void {
     let index = 0
     for (const item of this.#frames.items(bytes)) {
-      switch (item.kind) {
-        case 'message':
-          item.message.origin = position * messagesInFrame + index++
-          this.#route(item, entry)
-          break
-        case 'confirmation':
-          this.#events.confirmed(item)
-          break
-        case 'kick':
-          this.#events.kicked(item)
-          break
-      }
+      if (item.kind === 'message') {
+        item.message.origin = position * messagesInFrame + index++
+        this.#route(item, entry)
+      } else this.#tell(item)
+    }
+  }
+
+  #tell (item: Exclude<FrameItem, MessageItem>): void {
+    switch (item.kind) {
+      case 'confirmation': this.#events.confirmed(item); break
+      case 'kick': this.#events.kicked(item); break
+      case 'yield': this.#events.wanted(item); break
+      case 'yielded': this.#events.yielded(item); break
     }
   }
 

@@ -86,6 +86,9 @@ export class Outbound implements Outgoing, JournalPeer {
     this.#journal.plan()
   }
 
+  /** A Client that has just gone is at another node by now, or will be in a moment. */
+  staysOnline (clientIdentifier: string): void { this.#gathering.presence.delete(clientIdentifier) }
+
   /** A Session that came from another node has all that was on its way to it. */
   recovered (session: number): void {
     this.#gathering.recovered.push(session)

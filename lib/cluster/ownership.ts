@@ -1,10 +1,11 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import type { CommitRefused, Emitter, ImportedSession, InboxFrame } from '../contract/emitter.ts'
+import type { Claim, CommitRefused, Emitter, ImportedSession, InboxFrame } from '../contract/emitter.ts'
 import type { Session } from '../session/session.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Adopter } from './adoption.ts'
 import type { ClusterServices } from './cluster-services.ts'
+import type { HandOver } from './hand-over.ts'
 import type { Inbound, Notice } from './inbound.ts'
 import type { Outbound } from './outbound.ts'
 import { deliverTo } from './outgoing-message.ts'
@@ -20,6 +21,7 @@ export interface OwnershipParts {
   readonly inbound: Inbound
   readonly outbound: Outbound
   readonly standstill: Standstill
+  readonly handOver: HandOver
 }
 
 /** How Sessions become this node's own, and other nodes'. It happens while the node stands still, or when a commit was refused, which is the same: none is under way. */
@@ -130,9 +132,18 @@ export class Ownership implements Adopter {
   async #claim (clientIdentifier: string): Promise<number> {
     const own = this.#services.sessions.get(clientIdentifier)
     if (own?.isDurable === true && await this.#isStillOwn(own)) return own.number
-    const number = await this.#parts.standstill.run(() => this.#claimElsewhere(clientIdentifier))
+    const number = await this.#claimPolitely(clientIdentifier)
     await this.#inOrder(this.#services.sessions.get(clientIdentifier))
     return number
+  }
+
+  /** A living node at which the Client is online is asked to let it go first, so that all that it was sent is found here. */
+  async #claimPolitely (clientIdentifier: string): Promise<number> {
+    const { standstill, handOver, peers } = this.#parts
+    const { session, heldBy } = await standstill.run(() => this.#claimElsewhere(clientIdentifier, true))
+    if (heldBy === undefined) return session
+    await handOver.ask(heldBy, peers.generation, clientIdentifier)
+    return (await standstill.run(() => this.#claimElsewhere(clientIdentifier, false))).session
   }
 
   /** Whether a stored Session is this node's own, and not only thought to be: a commit of it tells. */
@@ -143,15 +154,16 @@ export class Ownership implements Adopter {
     return sessions.get(session.clientIdentifier) === session
   }
 
-  async #claimElsewhere (clientIdentifier: string): Promise<number> {
+  async #claimElsewhere (clientIdentifier: string, isPolite: boolean): Promise<Claim> {
     const { sessions } = this.#services
     const fresh = this.#parts.journal.newSession()
-    const { session: number, imported } = await this.#parts.emitter.claim({ clientIdentifier, session: fresh })
-    if (imported !== undefined) this.import(imported)
+    const claim = await this.#parts.emitter.claim({ clientIdentifier, session: fresh, isPolite })
+    if (claim.heldBy !== undefined) return claim
+    if (claim.imported !== undefined) this.import(claim.imported)
     const here = sessions.get(clientIdentifier)
-    if (here !== undefined && here.number !== number) this.#giveUp(here) // another one than the cluster knows had been taken from this node
-    if (number === fresh && sessions.get(clientIdentifier) === undefined) this.#unused.add(number) // another number is, or was, that of a Session that ends
-    return number
+    if (here !== undefined && here.number !== claim.session) this.#giveUp(here) // another one than the cluster knows had been taken from this node
+    if (claim.session === fresh && sessions.get(clientIdentifier) === undefined) this.#unused.add(fresh) // another number is, or was, that of a Session that ends
+    return claim
   }
 
   /** What a Client has published at other nodes has to be handed on before what it publishes here. */

@@ -147,6 +147,11 @@ export interface ClaimRequest {
   readonly clientIdentifier: string
   /** The number of the Session that begins when there is none. */
   readonly session: number
+  /**
+   * Whether a stored Session whose Client is online at a living node is left there, and only told of: that node may have something to write of it first. Default
+   * false.
+   */
+  readonly isPolite?: boolean
 }
 
 export interface Claim {
@@ -154,6 +159,8 @@ export interface Claim {
   readonly session: number
   /** A Session that another node had; undefined when there was none that is stored, or it was this node's own. */
   readonly imported: ImportedSession | undefined
+  /** The living node at which the Client is online, after a polite claim of which nothing came. */
+  readonly heldBy?: number
 }
 
 /** A Session that comes from another node. */

@@ -25,9 +25,10 @@ export class Claims {
     this.#leaseMs = leaseMs
   }
 
-  claim ({ clientIdentifier, session }: ClaimRequest): Promise<Claim> {
+  claim ({ clientIdentifier, session, isPolite = false }: ClaimRequest): Promise<Claim> {
     const inboxes = new Remainders()
-    return this.#ask(claimScript, inboxes, [clientIdentifier, session], ([kind, number, state, stretches, frames, origin, heardAt]) => {
+    return this.#ask(claimScript, inboxes, [clientIdentifier, session, isPolite ? '1' : '0'], ([kind, number, state, stretches, frames, origin, heardAt]) => {
+      if (String(kind) === 'held') return { session, imported: undefined, heldBy: Number(number) }
       if (String(kind) === 'own') return { session: Number(number), imported: undefined }
       inboxes.add(String(stretches), frames as Buffer[])
       return { session: Number(number), imported: importedSession(inboxes, state, stretches, origin, heardAt) }

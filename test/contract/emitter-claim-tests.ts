@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Claim } from '../../lib/contract/emitter.ts'
 import type { Changes } from '../../lib/contract/store.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { hardNames } from './emitter-log-tests.ts'
@@ -137,6 +138,28 @@ function testImports (it: EmitterTest): void {
     assert.deepEqual(told, ['1', '2', ['c', session], '3'])
     const positions = first.inbox.map(({ position }) => position)
     assert.deepEqual(positions, positions.map((_, i) => (positions[0] ?? 0) + i))
+  })
+
+  it('a polite claim leaves a stored Session where its Client is online at a living node, and says where that is', async subject => {
+    const [first, second] = [await subject.start(), await subject.start()]
+    const claim = async (clientIdentifier: string): Promise<Claim> => second.emitter.claim({ clientIdentifier, session: second.newSession, isPolite: true })
+    for (const name of ['online', 'offline']) await first.begin(name)
+    await first.claim('volatile')
+    await first.commit({}, { presence: new Map([['online', true], ['volatile', true]]) })
+    assert.deepEqual(await claim('online').then(({ imported, heldBy }) => [imported, heldBy]), [undefined, first.generation])
+    assert.equal(await second.emitter.ownerOf('online'), first.generation)
+    for (const name of ['offline', 'volatile']) assert.equal((await claim(name)).heldBy, undefined)
+    assert.equal(await second.emitter.ownerOf('volatile'), second.generation)
+    await first.commit({}, { presence: new Map([['online', false]]) })
+    assert.notEqual((await claim('online')).imported, undefined)
+  })
+
+  it('a polite claim takes the Session of a node that has gone', async subject => {
+    const [first, second] = [await subject.start(), await subject.start()]
+    await first.begin('c')
+    await first.commit({}, { presence: new Map([['c', true]]) })
+    await first.emitter.leave()
+    assert.notEqual((await second.emitter.claim({ clientIdentifier: 'c', session: second.newSession, isPolite: true })).imported, undefined)
   })
 
   it('whoever claims last has the Session, and it moves whole each time', async subject => {

@@ -6,6 +6,9 @@ import { connect, startBroker, type PacketClient, type TestBroker } from './harn
 import { MemoryHub, type MemoryNode } from './memory-cluster.ts'
 import { recorder } from './observe.ts'
 
+/** Milliseconds that a node is given to let a Client go which is at another one now, though it may be dead. */
+const handOverMs = 100
+
 /** A broker with its end of the hub. */
 export interface TestNode extends TestBroker {
   readonly node: MemoryNode
@@ -51,7 +54,13 @@ export class TestCluster {
   }
 
   async connect (index: number, clientIdentifier: string, fields: Partial<ConnectPacket> = {}): Promise<[PacketClient, ConnackPacket]> {
-    return connect(this.at(index), { clientIdentifier, ...fields }, async () => this.settle())
+    let isLetIn = false
+    const connected = await connect(this.at(index), { clientIdentifier, ...fields }, async ({ received }) => {
+      await this.settle()
+      if (!isLetIn && received.length === 0) await this.pass(handOverMs)
+    })
+    isLetIn = true
+    return connected
   }
 
   /** A Client whose Session stays. */

@@ -118,12 +118,12 @@ export class PacketClient {
 }
 
 /** A Client whose CONNECT was accepted; its CONNACK is the second value. */
-export async function connect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}, settle = settled): Promise<[PacketClient, ConnackPacket]> {
+export async function connect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}, settle: (client: PacketClient) => Promise<void> = settled): Promise<[PacketClient, ConnackPacket]> {
   const packet = connectPacket(fields)
   const client = new PacketClient(broker as Broker, packet.protocolVersion)
-  client.settle = settle
+  client.settle = async () => settle(client)
   client.send(packet)
-  await settle()
+  await client.settle()
   const connack = client.received.shift()
   if (connack?.type !== PacketType.connack || connack.reasonCode !== ReasonCode.success) throw new Error(`CONNECT was not accepted: ${JSON.stringify(connack)}`)
   return [client, connack]

@@ -3,9 +3,10 @@ import type { DeliveryRecord, QueueState } from '../../lib/contract/store.ts'
 import { originAfter, type HubState, type KeptSession, type Stretch } from './memory-hub-state.ts'
 
 /** What the script of a claim does. */
-export function claim (state: HubState, generation: number, { clientIdentifier, session }: ClaimRequest): Claim {
+export function claim (state: HubState, generation: number, { clientIdentifier, session, isPolite }: ClaimRequest): Claim {
   const kept = state.sessionOf(clientIdentifier)
   if (kept?.owner === generation) return { session: kept.number, imported: undefined }
+  if (isPolite === true && kept?.record !== undefined && isOnlineThere(state, kept)) return { session, imported: undefined, heldBy: kept.owner }
   const former = kept && { ...kept }
   const claimed = take(state, generation, session, clientIdentifier, kept)
   if (former !== undefined) evict(state, generation, former)
@@ -19,6 +20,10 @@ function take (state: HubState, generation: number, session: number, clientIdent
   state.begin(generation, session, clientIdentifier)
   if (isOnline) state.appear(generation, clientIdentifier, true)
   return { session, imported: undefined }
+}
+
+function isOnlineThere (state: HubState, { owner, clientIdentifier }: KeptSession): boolean {
+  return state.nodes.get(owner)?.state === 'alive' && state.onlineAt(clientIdentifier)?.generation === owner
 }
 
 /** Who is online stays online, at the new node. */

@@ -4,17 +4,17 @@ import { take } from './take.lua.ts'
 import { tell } from './tell.lua.ts'
 
 /**
- * ARGV: Client Identifier; number of the Session that begins when there is none; what the node has read of inboxes, `generation,first,last;…`; 1 if the
+ * ARGV: Client Identifier; number of the Session that begins when there is none; 1 if a Session whose Client is online at a living node is left there; what the node has read of inboxes, `generation,first,last;…`; 1 if the
  * answer is to be bounded.
  *
- * Answers with [log end, 'own', number]; with [log end, 'read', stretches] when the node has to read those first, and nothing was done; or, for a Session that
+ * Answers with [log end, 'own', number]; with [log end, 'held', generation] of such a node; with [log end, 'read', stretches] when the node has to read those first, and nothing was done; or, for a Session that
  * comes from another node, with [log end, 'imported', number, what it is, stretches, frames, last origin in the own inbox, when a dead owner was last heard of].
  *
  * When it is repeated it answers what it did the first time: `k` of a Session is the number of the call that took it. What another node took away
  * meanwhile is taken back, unless it began with this call: then the other's notice is still to be read.
  */
 export const claimScript: Script = numberedScript(`${sessionState}${tell}${take}
-local client, fresh, read, is_bounded = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
+local client, fresh, is_polite, read, is_bounded = ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7] == '1'
 
 local function reply (...) return { text(counter(P, 'n', 'log')), ... } end
 
@@ -49,6 +49,7 @@ if owner == G then
 end
 local is_stored = redis.call('HEXISTS', P .. 's:' .. number, 'r') == 1
 if repeated and not is_stored then return reply('own', fresh) end
+if is_polite and is_stored and is_alive(P, owner) and redis.call('SISMEMBER', P .. 'on:' .. owner, client) == 1 then return reply('held', owner) end
 local stretches = is_stored and stretches_of(P, number, owner) or ''
 local frames = frames_of(P, stretches, read, is_bounded)
 if not frames then return reply('read', stretches) end
