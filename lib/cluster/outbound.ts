@@ -123,11 +123,14 @@ export class Outbound implements Outgoing, JournalPeer {
   flush (): void { if (this.#settled > this.#toldSettled) this.#journal.plan() }
 
   /** A Session is another node's now: messages that were for it here go there, and what its Client published and was not told of comes again, there. */
-  expelled (session: number, { orphans, revoked }: Expelled): void {
+  expelled (session: number, { orphans, revoked, returned }: Expelled): void {
     const gathering = this.#gathering
     gathering.forget(session)
     if (revoked.length > 0) gathering.messages = gathering.messages.filter(({ message }) => !revoked.includes(message))
     for (const { topicName } of revoked) this.#peers.retained.drop(topicName)
+    for (const { message, sharedFilter = '' } of returned) {
+      for (const outgoing of gathering.messages) if (outgoing.message === message) outgoing.notForShare(sharedFilter)
+    }
     for (const { message, sharedFilter } of orphans) {
       if (sharedFilter === undefined) this.send(message)
       else this.#services.router.share(sharedFilter)?.deliver(message)

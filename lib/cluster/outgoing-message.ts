@@ -22,14 +22,18 @@ export class OutgoingMessage {
     this.shares.set(node, [...this.shares.get(node) ?? [], topicFilter])
   }
 
+  notForShare (topicFilter: string): void { this.#withdraw((_, filter) => filter === topicFilter) }
+
   /** Takes out Shared Subscriptions of which their node has no member any more. @returns those */
-  withdraw (): string[] {
+  withdraw (): string[] { return this.#withdraw((node, topicFilter) => !node.routes.has(topicFilter)) }
+
+  #withdraw (isGone: (node: RemoteNode, topicFilter: string) => boolean): string[] {
     const withdrawn: string[] = []
     for (const [node, filters] of this.shares) {
-      const left = filters.filter(topicFilter => node.routes.has(topicFilter))
-      if (left.length === filters.length) continue
-      withdrawn.push(...filters.filter(topicFilter => !left.includes(topicFilter)))
-      if (left.length > 0) this.shares.set(node, left)
+      const gone = filters.filter(topicFilter => isGone(node, topicFilter))
+      if (gone.length === 0) continue
+      withdrawn.push(...gone)
+      if (gone.length < filters.length) this.shares.set(node, filters.filter(topicFilter => !gone.includes(topicFilter)))
       else this.shares.delete(node)
     }
     return withdrawn

@@ -96,7 +96,11 @@ export class StoredQueue implements WaitingQueue {
       this.#log.remove(delivery)
       each(delivery)
     }
-    if (this.#spilled > 0 && !this.#log.hasEnded) void this.#extractSpilled(chosen, each)
+    if (this.#spilled === 0 || this.#log.hasEnded) return
+    void this.#extractSpilled(chosen, delivery => {
+      delivery.move()
+      each(delivery)
+    })
   }
 
   extractShared (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): void {
@@ -306,7 +310,7 @@ export class StoredQueue implements WaitingQueue {
   }
 
   /** Nothing else is read meanwhile, so that nobody gets what is being taken out. */
-  async #extractSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): Promise<void> {
+  async #extractSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: StoredDelivery) => void): Promise<void> {
     this.#looks++
     while (this.#isReading) await this.#reading
     this.#isReading = true
@@ -319,7 +323,7 @@ export class StoredQueue implements WaitingQueue {
     this.#goOn()
   }
 
-  async #visitSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: Delivery) => void): Promise<void> {
+  async #visitSpilled (chosen: (delivery: Delivery) => boolean, each: (delivery: StoredDelivery) => void): Promise<void> {
     const { end } = this.#log
     const unseen = this.#countSpilled()
     this.#forgetNotes()
@@ -356,7 +360,7 @@ export class StoredQueue implements WaitingQueue {
     this.#isEstimated = false
   }
 
-  #takeSpilled (delivery: StoredDelivery, each: (delivery: Delivery) => void): void {
+  #takeSpilled (delivery: StoredDelivery, each: (delivery: StoredDelivery) => void): void {
     if (this.#hasEnded) return
     this.#spilled--
     this.#quota.count(-1, -delivery.message.size)

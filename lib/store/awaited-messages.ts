@@ -1,4 +1,5 @@
 import type { Clock } from '../contract/clock.ts'
+import type { Store } from '../contract/store.ts'
 import { PendingState, type PendingMessage } from './pending-message.ts'
 
 /** One whose messages have to be written in their order: a Session. */
@@ -19,15 +20,15 @@ export class AwaitedMessages {
   #byAge: (PendingMessage | undefined)[][] = emptyPeriods()
   #newest = this.#byAge.at(-1) ?? []
   readonly #clock: Clock
-  readonly #periodMs: number
+  readonly #store: Pick<Store, 'patienceMs'>
   readonly #tooOld: (messages: readonly PendingMessage[]) => void
   /** Ends the wait for the next period; undefined when none is planned. */
   #stop: (() => void) | undefined = undefined
 
   /** @param tooOld told what has been here for too long, and has to be written after all */
-  constructor (clock: Clock, periodMs: number, tooOld: (messages: readonly PendingMessage[]) => void) {
+  constructor (clock: Clock, store: Pick<Store, 'patienceMs'>, tooOld: (messages: readonly PendingMessage[]) => void) {
     this.#clock = clock
-    this.#periodMs = periodMs
+    this.#store = store
     this.#tooOld = tooOld
   }
 
@@ -48,7 +49,7 @@ export class AwaitedMessages {
   /** What has come by the end of a period is read before the next one begins. */
   #planPeriod (): () => void {
     let immediate: NodeJS.Immediate | undefined
-    const cancel = this.#clock.after(this.#periodMs, () => { immediate = setImmediate(this.#nextPeriod) })
+    const cancel = this.#clock.after(this.#store.patienceMs ?? 0, () => { immediate = setImmediate(this.#nextPeriod) })
     return () => {
       cancel()
       clearImmediate(immediate)

@@ -78,10 +78,12 @@ export class JournalBatch implements Changes {
     for (const [key, change] of this.#subscriptions) if (change.session === session) this.#subscriptions.delete(key)
     for (const [key, change] of this.#received) if (change.session === session) this.#received.delete(key)
     this.sent = this.sent.filter(delivery => delivery.session !== session)
+    const returned = this.removed.filter(delivery => delivery.session === session && delivery.isMoved)
     this.removed = this.removed.filter(delivery => delivery.session !== session)
+    for (const { message, sharedFilter } of returned) for (const pending of this.messages) if (pending.message === message) pending.withdraw(sharedFilter)
     const revoked = client === undefined ? [] : this.messages.filter(({ message }) => message.isSentAgainBy(client))
     for (const pending of revoked) this.#revoke(pending, error)
-    return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked: revoked.map(({ message }) => message) }
+    return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked: revoked.map(({ message }) => message), returned }
   }
 
   /** No Session is this node's own any more. What the host has published is the only thing that nobody else has. */

@@ -26,6 +26,8 @@ export interface Expelled {
   readonly orphans: readonly Orphan[]
   /** Messages that were left out, since their publisher sends them again to the other node. */
   readonly revoked: readonly Message[]
+  /** Messages that another member of a Shared Subscription was to have in its place: they are still in the queue of the Session, and go with it. */
+  readonly returned: readonly Orphan[]
 }
 
 /** The cluster's part of one commit. */

@@ -59,7 +59,7 @@ export class Journal {
   constructor (store: Store, services: JournalServices) {
     this.store = store
     this.#services = services
-    this.#awaited = new AwaitedMessages(services.clock, store.patienceMs ?? 0, messages => { this.#gatherAll(messages) })
+    this.#awaited = new AwaitedMessages(services.clock, store, messages => { this.#gatherAll(messages) })
   }
 
   /** Whether it can be read from and written to. */

@@ -117,6 +117,16 @@ export class PendingMessage implements Enqueued {
     return orphans
   }
 
+  /** Takes out the delivery to a member of a Shared Subscription. */
+  withdraw (sharedFilter: string | undefined): void {
+    const withdrawn = this.deliveries.filter(delivery => delivery.sharedFilter === sharedFilter)
+    this.deliveries = this.deliveries.filter(delivery => delivery.sharedFilter !== sharedFilter)
+    for (const delivery of withdrawn) {
+      if (delivery.pending === this) this.complete(delivery)
+      delivery.refused()
+    }
+  }
+
   /** Leaves out deliveries that were done with before they were written. */
   seal (): void {
     this.message.pending = undefined
