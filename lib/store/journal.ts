@@ -88,18 +88,18 @@ export class Journal {
   /** Writes a Session's record, or removes it with all that belongs to it but its deliveries. */
   saveSession (session: number, record: SessionRecord | undefined): void {
     this.#batch.saveSession(session, record)
-    this.#plan()
+    this.plan()
   }
 
   subscribe (session: number, topicFilter: string, subscription: Subscription | undefined): void {
     this.#batch.subscribe({ session, topicFilter, subscription })
-    this.#plan()
+    this.plan()
   }
 
   /** An inbound QoS 2 Packet Identifier came into use, or was released. */
   receive (session: number, packetIdentifier: number, isInUse: boolean): void {
     this.#batch.receive({ session, packetIdentifier, isInUse })
-    this.#plan()
+    this.plan()
   }
 
   /** A message is retained, or, without a payload, has removed the one that was. */
@@ -116,13 +116,10 @@ export class Journal {
     this.#gather(pending)
   }
 
-  /** Something that is committed with the rest has come up elsewhere. */
-  plan (): void { this.#plan() }
-
   /** A retained message has expired. */
   forgetRetained (topicName: string): void {
     this.#batch.retained.set(topicName, undefined)
-    this.#plan()
+    this.plan()
   }
 
   /**
@@ -143,16 +140,14 @@ export class Journal {
 
   /** A Client has gone, and may be at another node in a moment: what it was sent is to be found there under its Packet Identifier. */
   clientGone (lane: Lane): void {
-    if (this.peer === undefined || !this.#awaited.mayHave(lane)) return
-    this.#gatherAwaited()
-    this.#plan()
+    if (this.peer !== undefined && this.#awaited.mayHave(lane)) this.#gatherAwaited()
   }
 
   /** A delivery was sent or released; when that is not part of what is written of it anyway, it is written by itself. */
   sent (delivery: JournalDelivery): void {
     if (delivery.state !== DeliveryState.writing && delivery.state !== DeliveryState.stored) return
     this.#batch.note(delivery)
-    this.#plan()
+    this.plan()
   }
 
   /** A delivery is done with; if it was not written yet, it never will be. */
@@ -162,7 +157,7 @@ export class Journal {
     delivery.pending?.complete(delivery)
     if (state !== DeliveryState.writing && state !== DeliveryState.stored) return
     this.#batch.removed.push(delivery)
-    this.#plan()
+    this.plan()
   }
 
   /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there, unless a Shared Subscription chose; the rest is to be refused. */
@@ -204,14 +199,14 @@ export class Journal {
   beat (): void {
     if (this.#services.clock.now() - this.#aliveAt < beatMs) return
     this.#batch.isBeat = true
-    this.#plan()
+    this.plan()
   }
 
   /** Tells `waiter` when all that was recorded so far is durable. */
   wait (waiter: Waiter): void {
     this.#gatherAwaited()
     this.#batch.waiters.push(waiter)
-    this.#plan()
+    this.plan()
   }
 
   /**
@@ -231,7 +226,7 @@ export class Journal {
   /** What has waited is committed before the next pause. */
   resume (): void {
     if (--this.#pauses > 0 || this.#isClosed || !this.#hasWork) return
-    if (this.#isFailing) this.#plan()
+    if (this.#isFailing) this.plan()
     else void this.#commit()
   }
 
@@ -284,16 +279,14 @@ export class Journal {
   #gather (pending: PendingMessage): void {
     if (pending.state === PendingState.awaited) this.#gatherAwaited()
     else this.#add(pending)
-    this.#plan()
+    this.plan()
   }
 
-  #gatherAwaited (): void {
-    for (const pending of this.#awaited.take()) this.#add(pending)
-  }
+  #gatherAwaited (): void { this.#gatherAll(this.#awaited.take()) }
 
   #gatherAll (messages: readonly PendingMessage[]): void {
     for (const pending of messages) this.#add(pending)
-    if (this.#batch.messages.length > 0) this.#plan()
+    if (messages.length > 0) this.plan()
   }
 
   #add (pending: PendingMessage): void {
@@ -303,7 +296,8 @@ export class Journal {
     this.#batch.bytes += pending.message.size
   }
 
-  #plan (): void {
+  /** There is something to commit, here or with the cluster. */
+  plan (): void {
     if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed && this.#pauses === 0) this.#planIn(this.store.commitDelayMs)
   }
 
@@ -337,7 +331,7 @@ export class Journal {
     else this.#giveUp(batch, error)
     for (const goOn of this.#whenIdle.splice(0)) goOn()
     for (const resume of this.#resume.splice(0)) resume()
-    if (this.#hasWork) this.#plan()
+    if (this.#hasWork) this.plan()
   }
 
   /** From here on nothing is added to what is written next. */
