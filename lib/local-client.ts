@@ -72,6 +72,7 @@ export class LocalClient {
     this.#subscriptions.add(subscription)
     this.#services.router.subscribe(session, parsed, topicFilter, granted)
     session.attach(subscription, this.#services.limits.maximumInFlight)
+    this.#services.router.connectionChanged(session)
     this.#services.router.replayRetained(session, parsed, granted, true, this.#services.clock.now())
     return subscription
   }
