@@ -103,11 +103,11 @@ export class PendingMessage implements Enqueued {
     for (const delivery of this.deliveries) if (delivery.state === DeliveryState.writing) delivery.state = DeliveryState.gathered
   }
 
-  /** Takes out deliveries of a Session that is another node's. @returns those that the new owner does not find in this node's inbox */
+  /** Takes out deliveries of a Session that is another node's. @returns those that its Client has not got, and the new owner does not find in this node's inbox */
   leave (session: number): JournalDelivery[] {
     const gone = this.deliveries.filter(delivery => delivery.session === session)
     if (gone.length === 0) return gone
-    const orphans = gone.filter(({ sharedFilter }) => this.message.isFromHere || sharedFilter !== undefined)
+    const orphans = gone.filter(({ state, sharedFilter }) => state === DeliveryState.gathered && (this.message.isFromHere || sharedFilter !== undefined))
     if (orphans.length > 0) this.isBound = true // whoever published it waits until another node has it
     this.deliveries = this.deliveries.filter(delivery => delivery.session !== session)
     for (const delivery of gone) {
