@@ -384,7 +384,7 @@ export class Journal {
   #giveUp (batch: JournalBatch, error: MqttError): void {
     this.#services.metrics.storeFailures++
     this.#batch.inherit(batch)
-    this.#planIn(retryMs) // before anybody can ask for it sooner
+    if (!this.#isClosed) this.#planIn(retryMs) // before anybody can ask for it sooner
     this.#batch.waitBefore(batch.refused(error, this.#failed))
   }
 

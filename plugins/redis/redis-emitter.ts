@@ -79,6 +79,7 @@ export class RedisEmitter implements Emitter {
   constructor (store: RedisStore) {
     this.store = store
     this.leaseMs = store.settings.leaseMs
+    store.onClose = () => { this.abandon() }
   }
 
   get logEnd (): number { return this.store.pipe.logEnd }

@@ -44,6 +44,8 @@ export class RedisStore implements Store {
   readonly codec: MessageCodec = new MessageCodec()
   /** Set by the emitter: Sessions belong to nodes, and come by claims. */
   hasEmitter = false
+  /** Told when the store is closed: set by the emitter, too, which may not have come to leave the cluster. */
+  onClose: () => void = () => undefined
   #opened: Opened | undefined = undefined
   #nextSession = 1
   readonly #backlogs = new Map<number, number>()
@@ -105,6 +107,7 @@ export class RedisStore implements Store {
 
   /** Whatever waits is rejected. */
   close (): void {
+    this.onClose()
     this.#opened?.pipe.close()
     this.#opened?.link.close()
     this.#opened = undefined
