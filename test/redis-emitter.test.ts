@@ -17,17 +17,6 @@ t.test('the emitter of Redis', t => {
   t.end()
 })
 
-/** A node that notes whether it reaches the others. */
-class WatchedNode extends TestNode {
-  readonly reaches: boolean[] = []
-
-  override reachable (isReachable = true): void {
-    this.reaches.push(isReachable)
-    this.fenced()
-    this.fences--
-  }
-}
-
 /** Nodes that end with the test. */
 class Nodes {
   readonly redis: RedisNodes
@@ -38,13 +27,13 @@ class Nodes {
     t.teardown(() => this.redis.dispose())
   }
 
-  async open (options: Partial<RedisOptions> = {}): Promise<WatchedNode> {
+  async open (options: Partial<RedisOptions> = {}): Promise<TestNode> {
     const { persistence, emitter } = this.redis.node(options)
     await persistence.open()
-    return new WatchedNode(persistence, emitter, `node ${++this.#count}`)
+    return new TestNode(persistence, emitter, `node ${++this.#count}`)
   }
 
-  async start (options: Partial<RedisOptions> = {}): Promise<WatchedNode> {
+  async start (options: Partial<RedisOptions> = {}): Promise<TestNode> {
     const node = await this.open(options)
     await node.join()
     return node

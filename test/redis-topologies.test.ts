@@ -61,9 +61,15 @@ t.test('nodes on a Redis Cluster of three primaries and three replicas', { buffe
     const { primary } = await cluster.ownersOf(nodes.key('n'))
     await eventually('the replica has everything', async () => String(await primary.command('INFO', 'replication')).includes('state=online'))
     t.equal(await primary.command('WAIT', 1, 5_000), 1)
+    for (const { reaches } of [first, second]) t.ok(reaches.every((isReachable, i) => isReachable === (i % 2 === 1)) && reaches.length % 2 === 0, 'each change is told once, and it is over')
+    for (const { reaches } of [first, second]) reaches.length = 0
     await primary.kill()
-    await step(queue, first, second, 'killed')
+    const stepped = step(queue, first, second, 'killed')
+    const beat = second.beat()
+    for (const node of [first, second]) await node.until('it knows that nobody can be reached', () => node.reaches.includes(false))
+    await Promise.all([stepped, beat])
     await check(t, session, first, second, texts)
+    for (const { reaches } of [first, second]) t.strictSame(reaches, [false, true])
   })
 
   await t.test('move a Session, and leave nothing behind', async t => {

@@ -1,5 +1,5 @@
 import type { MqttError } from '../../lib/index.ts'
-import { closed, describe, fenced, lastExecuted, remedyFor } from './errors.ts'
+import { closed, describe, fenced, lastExecuted, remedyFor, withoutCommand } from './errors.ts'
 import type { Argument, Link } from './link.ts'
 import type { Script } from './script.ts'
 
@@ -56,7 +56,7 @@ export class Pipe {
         this.#restart()
       },
       ready: () => {
-        this.#tell(true, undefined)
+        if (this.#queue.length === 0) this.#tell(true, undefined) // else the first answer tells
         this.#restart()
         this.#pump()
       },
@@ -109,6 +109,7 @@ export class Pipe {
   #answered (entry: Entry, reply: unknown): void {
     this.#open--
     this.#failures = 0
+    this.#tell(true, undefined)
     entry.answer = { reply }
     for (let head = this.#queue[0]; head?.answer !== undefined; head = this.#queue[0]) {
       this.#drop(head)
@@ -122,6 +123,7 @@ export class Pipe {
     this.#open--
     this.#isStalled = true
     const remedy = remedyFor(error)
+    this.#tell(remedy !== 'wait', error as Error)
     if (remedy === 'fenced') {
       this.#fence()
       return
@@ -180,6 +182,6 @@ export class Pipe {
   #tell (isReachable: boolean, error: Error | undefined): void {
     if (isReachable === this.#isReachable) return
     this.#isReachable = isReachable
-    this.watcher?.reachable(isReachable, error)
+    this.watcher?.reachable(isReachable, isReachable ? undefined : withoutCommand(error) as Error | undefined)
   }
 }

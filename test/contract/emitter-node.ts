@@ -21,6 +21,8 @@ export class TestNode implements EmitterEvents {
   readonly name: string
   readonly log: LogEntry[] = []
   readonly inbox: InboxEntry[] = []
+  /** Whether it reaches the others, each time that it was told. */
+  readonly reaches: boolean[] = []
   fences = 0
   generation = 0
   #nextSession = 0
@@ -63,7 +65,7 @@ export class TestNode implements EmitterEvents {
     this.#wake()
   }
 
-  reachable (): void { /* nothing is cut here */ }
+  reachable (isReachable: boolean): void { this.noted(() => this.reaches.push(isReachable)) }
 
   /** It is told something in another way. */
   noted (note: () => void): void {
