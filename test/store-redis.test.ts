@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Cluster, Redis } from 'ioredis'
 import { ErrorCode, type SessionRecord, type Store } from '../lib/index.ts'
+import { describe, remedyFor } from '../plugins/redis/errors.ts'
 import { redisPersistence, type RedisOptions } from '../plugins/redis/index.ts'
 import { testStore, type StoreHarness } from '../plugins/testing/index.ts'
 import { contentsOf, fetchAll } from './contract/store-contents.ts'
@@ -232,6 +233,17 @@ t.test('when Redis has no memory left', async t => {
   await full.command('CONFIG', 'SET', 'maxmemory', 0)
   await store.commit(changesOf({ enqueued: alone([other]) }))
   t.equal((await fetchAll(store, 1)).length, 1)
+})
+
+t.test('what Redis says of a command in a script is understood in the words of each version', t => {
+  const replied = (message: string): Error => Object.assign(new Error(message), { name: 'ReplyError' })
+  const before = (words: string): string[] => [words, `ERR Error running script (call to f_6b1b): @user_script:12: @user_script: 12: -${words}`, `@user_script: 12: -${words}`]
+  for (const words of ['NOREPLICAS Not enough good replicas to write.', 'READONLY You can\'t write against a read only replica.']) {
+    for (const text of before(words)) t.equal(remedyFor(replied(text)), 'wait', text)
+  }
+  for (const text of before('OOM command not allowed when used memory > \'maxmemory\'.')) t.match(describe(replied(text)), { code: ErrorCode.storeFull })
+  t.equal(remedyFor(replied('ERR Error running script (call to f_6b1b): @user_script:12: attempt to index a nil value')), 'reject')
+  t.end()
 })
 
 t.test('while Redis is away', testAway)

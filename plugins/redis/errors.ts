@@ -42,16 +42,18 @@ function isReply (error: unknown): error is Error {
 
 export function isUnknownScript (error: unknown): boolean { return isReply(error) && firstWord(error) === 'NOSCRIPT' }
 
-function firstWord (error: Error): string { return error.message.split(' ', 1)[0] ?? '' }
+/** Redis before 7.0 puts what a command of a script has met behind words of its own. */
+function firstWord ({ message }: Error): string { return /^(?:ERR Error running script|@user_script).* -([A-Z]+) /.exec(message)?.[1] ?? message.split(' ', 1)[0] ?? '' }
 
 /** Tells people what became of it, and what they can do. */
 export function describe (error: unknown): MqttError {
   if (error instanceof MqttError) return error
   const text = error instanceof Error ? error.message : String(error)
   const cause = withoutCommand(error)
-  if (text.startsWith('OOM')) return storeFull(`Redis has no memory left (${text}); raise its maxmemory, it goes on by itself`, { cause })
-  if (text.startsWith('MISCONF')) return storeFailed(`Redis cannot write to its disk and takes no changes (${text})`, { cause })
-  if (/^(NOAUTH|WRONGPASS|NOPERM)/.test(text)) return storeFailed(`Redis does not allow it (${text}); check user, password and access list`, { cause })
+  const word = error instanceof Error ? firstWord(error) : ''
+  if (word === 'OOM') return storeFull(`Redis has no memory left (${text}); raise its maxmemory, it goes on by itself`, { cause })
+  if (word === 'MISCONF') return storeFailed(`Redis cannot write to its disk and takes no changes (${text})`, { cause })
+  if (['NOAUTH', 'WRONGPASS', 'NOPERM'].includes(word)) return storeFailed(`Redis does not allow it (${text}); check user, password and access list`, { cause })
   return storeFailed(`Redis has failed (${text})`, { cause })
 }
 
