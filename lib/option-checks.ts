@@ -23,6 +23,7 @@ const bounds: ReadonlyMap<string, readonly [minimum: number, maximum: number]> =
   ['maximumTopicLevels', [1, 65_535]],
   ['receiveMaximum', [1, 65_535]],
   ['maximumInFlight', [1, 65_535]],
+  ['maximumUncommittedBytes', [1, Number.MAX_SAFE_INTEGER]],
   ['topicAliasMaximum', [0, 65_535]],
   ['maximumOutboundTopicAliases', [0, 65_535]],
   ['maximumKeepAlive', [0, 65_535]],

@@ -71,8 +71,18 @@ export class SysTopics {
       ['retained messages/count', router.retained.count],
       ['subscriptions/count', router.subscriptionCount],
       ['shared_subscriptions/count', router.sharedSubscriptionCount],
+      ...this.#storeValues(),
       ...[...this.#averages].map(([name, value]): [string, string] => [name, value.toFixed(2)]),
     ]
+  }
+
+  /** How the broker stands to its store, and to the other nodes of its cluster. */
+  #storeValues (): [name: string, value: number][] {
+    const { metrics, journal, cluster } = this.#services
+    if (journal === undefined) return []
+    const values: [string, number][] = [['store/commits', metrics.storeCommits], ['store/failures', metrics.storeFailures], ['store/uncommitted/bytes', metrics.uncommittedBytes]]
+    if (cluster !== undefined) values.push(['cluster/reachable', Number(cluster.isReachable)], ['cluster/outages', metrics.clusterOutages])
+    return values
   }
 
   /** All nodes together, as they last said. */

@@ -2,7 +2,7 @@ import t from 'tap'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { duplexPair } from 'node:stream'
-import { createBroker, ErrorCode, ReasonCode, version, type BrokerOptions, type Plugin } from '../lib/index.ts'
+import { createBroker, ErrorCode, memoryStore, ReasonCode, version, type BrokerOptions, type Plugin } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
@@ -173,7 +173,7 @@ t.test('nothing keeps the process alive after close(), nor a broker that has no 
 const sysNames = [
   'version', 'uptime', 'clients/connected', 'clients/disconnected', 'clients/total', 'clients/maximum', 'clients/expired', 'messages/received', 'messages/sent',
   'messages/stored', 'store/messages/count', 'store/messages/bytes', 'publish/messages/received', 'publish/messages/sent', 'publish/messages/dropped', 'bytes/received',
-  'bytes/sent', 'retained messages/count', 'subscriptions/count', 'shared_subscriptions/count',
+  'bytes/sent', 'retained messages/count', 'subscriptions/count', 'shared_subscriptions/count', 'store/commits', 'store/failures', 'store/uncommitted/bytes',
   ...['messages/received', 'messages/sent', 'publish/received', 'publish/sent', 'publish/dropped', 'bytes/received', 'bytes/sent', 'connections'].flatMap(name => [1, 5, 15].map(minutes => `load/${name}/${minutes}min`)),
 ].map(name => `$SYS/broker/${name}`)
 
@@ -187,7 +187,7 @@ async function sysValues (test: TestBroker): Promise<Map<string, string>> {
 }
 
 t.test('$SYS: all topics are retained, as numbers or text, and kept up to date', async t => {
-  const test = await startBroker(t, { sysIntervalMs: 1000 })
+  const test = await startBroker(t, { sysIntervalMs: 1000, persistence: memoryStore() })
   t.strictSame([...(await sysValues(test)).keys()].sort(), [...sysNames].sort())
   const [client] = await connect(test)
   for (const topicFilter of ['a', 'b', '$share/g/c']) await client.subscribe(topicFilter)

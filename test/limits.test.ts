@@ -9,6 +9,7 @@ import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { Topic } from '../lib/topic/topic.ts'
 import { FakeClock } from './support/fake-clock.ts'
+import { World } from './support/durable-world.ts'
 import { startObserved, tryConnect, type ObservedBroker } from './support/observe.ts'
 
 const tested = new Set<string>()
@@ -158,6 +159,40 @@ limit({ maximumTotalQueuedBytes: 450 }, 'all queues together: what does not fit 
   t.strictSame(test.events, ['drop totalQueueFull away', 'drop totalQueueFull too'])
   t.ok(test.broker.metrics.queuedBytes <= 450)
   t.strictSame([await comeBack(test), await comeBack(test, 'too')], [['x0'], ['x0']])
+})
+
+t.test('maximumUncommittedBytes: over it who publishes what has to be stored is held back until the store takes it, and nobody else is', async t => {
+  tested.add('maximumUncommittedBytes')
+  const { store, test } = await World.start(t, { limits: { maximumUncommittedBytes: 3_000 } })
+  const { metrics } = test.broker
+  await leaveSubscribed(test)
+  const [watcher] = await connect(test, { clientIdentifier: 'watcher' })
+  await watcher.subscribe('live')
+  const [first, second] = [(await connect(test, { clientIdentifier: 'first' }))[0], (await connect(test, { clientIdentifier: 'second' }))[0]]
+  store.holds = 'commits'
+  first.publish('a', 'under way', { qos: 1, packetIdentifier: 1 })
+  await settled()
+  const most = metrics.messagesReceived
+  for (let id = 1; id <= 20; id++) {
+    first.publish('a', `first ${id}`.padEnd(1_000), { qos: 1, packetIdentifier: id + 1 })
+    second.publish('a', `second ${id}`.padEnd(1_000), { qos: 1, packetIdentifier: id })
+  }
+  await settled()
+  t.strictSame([await first.take(), await second.take()], [[], []])
+  t.ok(metrics.messagesReceived - most <= 5, 'not even read')
+  t.ok(metrics.uncommittedBytes >= 3_000 && metrics.uncommittedBytes < 5_000, `${metrics.uncommittedBytes} bytes wait`)
+  const [other] = await connect(test, { clientIdentifier: 'other' })
+  other.publish('live', 'QoS 0 goes on')
+  t.strictSame(await watcher.payloads(), ['QoS 0 goes on'])
+  other.publish('live', 'but not if it is retained', { retain: true })
+  t.strictSame(await watcher.payloads(), [])
+  await store.release()
+  for (let i = 0; i < 20; i++) await settled()
+  t.strictSame(await watcher.payloads(), ['but not if it is retained'])
+  t.ok(Math.max(...store.commits.map(({ enqueued }) => enqueued.length)) <= 3, 'those who had waited came one after the other')
+  t.strictSame([(await first.take()).length, (await second.take()).length], [21, 20])
+  t.equal(metrics.uncommittedBytes, 0)
+  t.equal(store.commits.reduce((sum, { enqueued }) => sum + enqueued.length, 0), 41)
 })
 
 t.test('what has expired makes room in a full queue first', async t => {

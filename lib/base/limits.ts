@@ -24,6 +24,8 @@ export interface Limits {
   maximumQueuedBytes: number
   /** Bytes of the messages that wait in all Sessions together, a shared message counted for each. Default 1 GiB. */
   maximumTotalQueuedBytes: number
+  /** Bytes of messages that gather while a store is busy, or away; over it publishers of what has to be stored are held back. Default 64 MiB. */
+  maximumUncommittedBytes: number
   /** Which message goes when a Session's queue is full; each is told to `onDrop`. `disconnect` ends the connection with 0x97 and drops the newest. Default `dropNewest`: what was taken in stays, and a full queue costs its publishers nothing. */
   queuePolicy: 'dropOldest' | 'dropNewest' | 'disconnect'
   /** Bytes that wait to be written to one connection; over it QoS 0 is dropped, QoS 1 and 2 wait in the Session. Default 16 MiB. */
@@ -77,6 +79,7 @@ export const defaultLimits: Readonly<Limits> = {
   maximumQueuedMessages: 100_000,
   maximumQueuedBytes: 64 * MiB,
   maximumTotalQueuedBytes: 1024 * MiB,
+  maximumUncommittedBytes: 64 * MiB,
   queuePolicy: 'dropNewest',
   maximumOutboxBytes: 16 * MiB,
   slowConsumerTimeoutMs: 60_000,

@@ -22,6 +22,10 @@ export class Metrics {
   /** Groups of changes that were stored, and attempts that failed. */
   storeCommits = 0
   storeFailures = 0
+  /** Bytes of messages that gather for the store, or are on their way to it. */
+  uncommittedBytes = 0
+  /** Times that the other nodes of the cluster could not be reached. */
+  clusterOutages = 0
   /** System writes: what `bytesSent` left in. */
   writes = 0
 }

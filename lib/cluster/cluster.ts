@@ -132,7 +132,8 @@ export class Cluster implements EmitterEvents {
 
   reachable (isReachable: boolean, error: Error | undefined): void {
     this.isReachable = this.outbound.isReachable = isReachable
-    const { logger } = this.#services
+    const { logger, metrics } = this.#services
+    if (!isReachable) metrics.clusterOutages++
     if (isReachable) logger.info({ emitter: this.emitter.name }, 'the other nodes can be reached again')
     else logger.error({ err: error, emitter: this.emitter.name }, 'the other nodes cannot be reached; acknowledgements wait')
   }

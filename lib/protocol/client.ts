@@ -44,6 +44,8 @@ export class Client implements ClientInfo, Origin {
   /** Why it will be refused whatever its CONNECT says. */
   refusal: MqttError | undefined = undefined
   publishRate: PublishRate | undefined = undefined
+  /** The last QoS 1 or 2 message that it has published had to be stored. */
+  needsStore = false
   authentication: Authentication | undefined = undefined
   /** Why the Client left: set by DISCONNECT, or by the broker when it ends the connection. */
   disconnectReasonCode: ReasonCode | undefined = undefined

@@ -19,9 +19,15 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
   const topic = topicOf(client, packet)
   if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
   if (packet.properties !== undefined) checkProperties(packet.properties)
-  const hold = services.pressure.hold() ?? services.journal?.hold() ?? rateOf(client)?.hold() ??
-    (packet.qos === QoS.atMostOnce ? undefined : services.cluster?.hold(topic))
-  return hold === undefined ? publish(client, packet, topic) : hold.then(() => publish(client, packet, topic))
+  const hold = services.pressure.hold() ?? rateOf(client)?.hold() ?? (packet.qos === QoS.atMostOnce ? undefined : services.cluster?.hold(topic))
+  return hold === undefined ? whenStorable(client, packet, topic) : hold.then(() => whenStorable(client, packet, topic))
+}
+
+/** What would be too much for the store to take in is held back, again if others were faster. Who publishes to those who are here, and connected, needs no store. */
+function whenStorable (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
+  const isToStore = packet.retain || (packet.qos !== QoS.atMostOnce && client.needsStore)
+  const hold = isToStore ? client.services.journal?.hold() : undefined
+  return hold === undefined ? publish(client, packet, topic) : hold.then(() => whenStorable(client, packet, topic))
 }
 
 function rateOf (client: Client): PublishRate | undefined {
@@ -87,6 +93,7 @@ function messageOf (client: Client, packet: PublishPacket, topic: Topic): Messag
 
 function settle (client: Client, packet: PublishPacket, result: Published): void {
   if (packet.qos === QoS.atMostOnce) return
+  client.needsStore = typeof result !== 'number'
   if (typeof result !== 'number') acceptOnceStored(client, packet, result)
   else if (result >= ReasonCode.unspecifiedError) refuse(client, packet, result)
   else accept(client, packet, result)

@@ -1,4 +1,5 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
+import type { Limits } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { Logger } from '../contract/logger.ts'
@@ -17,14 +18,13 @@ import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDeli
 const retryMs = 1_000
 /** Milliseconds after which the store is told that the broker still runs, if nothing else was. */
 const beatMs = 5_000
-/** Bytes of messages that may gather while the store is busy; over it publishers are held back. */
-const maximumGatheredBytes = 64 * 1024 * 1024
 
 /** What the journal is built with. */
 export interface JournalServices {
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics
+  readonly limits: Pick<Limits, 'maximumUncommittedBytes'>
 }
 
 /**
@@ -232,9 +232,9 @@ export class Journal {
 
   get #hasWork (): boolean { return this.#batch.hasWork || this.peer?.hasWork === true }
 
-  /** Resolves when publishers may go on; undefined when they may at once. */
+  /** Resolves when publishers of what is to be stored may go on; undefined when they may at once. */
   hold (): Promise<void> | undefined {
-    return this.#batch.bytes < maximumGatheredBytes ? undefined : new Promise(resolve => { this.#resume.push(resolve) })
+    return this.#batch.bytes < this.#services.limits.maximumUncommittedBytes ? undefined : new Promise(resolve => { this.#resume.push(resolve) })
   }
 
   /** What has gathered, and what is being committed, is not this broker's to write any more: from here on nothing is. */
@@ -242,6 +242,7 @@ export class Journal {
     this.#isDiscarded = true
     const batch = this.#batch
     this.#batch = new JournalBatch()
+    this.#services.metrics.uncommittedBytes -= batch.bytes
     for (const pending of batch.messages) pending.seal()
     batch.enqueued = batch.messages
     batch.refused(error, this.#failed)
@@ -294,6 +295,7 @@ export class Journal {
     pending.state = PendingState.gathered
     this.#batch.messages.push(pending)
     this.#batch.bytes += pending.message.size
+    this.#services.metrics.uncommittedBytes += pending.message.size
   }
 
   /** There is something to commit, here or with the cluster. */
@@ -326,6 +328,7 @@ export class Journal {
     if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
     this.#isCommitting = false
     this.#sealed = undefined
+    this.#services.metrics.uncommittedBytes -= batch.bytes
     this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)

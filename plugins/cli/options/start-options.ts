@@ -56,6 +56,7 @@ export const limitOptions = {
   maximumQueuedMessages: { kind: 'count', help: 'QoS 1 and 2 messages that wait in one session.' },
   maximumQueuedBytes: { kind: 'bytes', help: 'Messages that wait in one session.' },
   maximumTotalQueuedBytes: { kind: 'bytes', help: 'Messages that wait in all sessions together.' },
+  maximumUncommittedBytes: { kind: 'bytes', help: 'Messages that wait to be stored; over it publishers of QoS 1 and 2 are held back.' },
   queuePolicy: { kind: 'choice', choices: ['dropOldest', 'dropNewest', 'disconnect'], help: 'What happens when the queue of a session is full.' },
   maximumOutboxBytes: { kind: 'bytes', help: 'What waits to be written to one connection; over it QoS 0 is dropped, QoS 1 and 2 wait in the session.' },
   slowConsumerTimeout: { kind: 'milliseconds', help: 'How long a connection may stay over that without taking a byte before it is ended.' },
