@@ -1,10 +1,12 @@
 import type { PublishHead } from '../packet/publish-encoder.ts'
+import type { Reader } from '../packet/reader.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { Flusher } from './flusher.ts'
 import type { FrameWriter } from './frame-writer.ts'
 
-/** What all connections of a broker share to write with. */
+/** What all connections of a broker share to read and to write with. */
 export interface ConnectionServices {
+  readonly reader: Reader
   readonly pool: BufferPool
   readonly flusher: Flusher
   readonly frames: FrameWriter

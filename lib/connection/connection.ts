@@ -3,6 +3,7 @@ import { ReasonCode } from '../base/reason-codes.ts'
 import type { Message } from '../contract/message.ts'
 import { Decoder } from '../packet/decoder.ts'
 import type { AcknowledgeType, Packet, ProtocolVersion, QoS } from '../packet/packets.ts'
+import { largestPacket } from '../packet/reader.ts'
 import type { BrokerServices } from '../protocol/broker-services.ts'
 import { Client } from '../protocol/client.ts'
 import { handleClosed } from '../protocol/closed.ts'
@@ -30,10 +31,11 @@ export class Connection implements NetworkSink, TransportListener {
   isAlive: boolean = true
   /** Milliseconds since the epoch: when it was last seen alive. Kept by `Connections`. */
   aliveAt: number
-  /** Since when it is over its limit and takes nothing; Infinity when it is not. Kept by `Connections`. */
-  congestedAt: number = Infinity
+  // Without a value that is no number, the engine would keep a box of 16 bytes for each of these.
+  /** Since when it is over its limit and takes nothing; undefined when it is not. Kept by `Connections`. */
+  congestedAt: number | undefined = undefined
   /** When our side was closed. */
-  closedAt: number = Infinity
+  closedAt: number | undefined = undefined
   /** Reading has stopped, because too much waits to be handled or to be sent. */
   isPaused: boolean = false
   /** Why the broker ended it. */
@@ -44,11 +46,10 @@ export class Connection implements NetworkSink, TransportListener {
   readonly #decoder: Decoder
   readonly #output: Output
   #version: ProtocolVersion = 4
-  #maximumPacketSize = Infinity
+  #maximumPacketSize = largestPacket
   #aliases: OutboundTopicAliases | undefined = undefined
   readonly #roomMark: number
   #isFlushing = false
-  #isClosed = false
   /** What the transport had not passed on when it was last asked. */
   #queued = 0
   /** What it was given in all, and how much of that had left when `isStuck` was asked. */
@@ -67,7 +68,7 @@ export class Connection implements NetworkSink, TransportListener {
     this.#services = shared
     this.#onEnded = onEnded
     this.transport = transport
-    this.#decoder = new Decoder(services.topics, services.limits)
+    this.#decoder = new Decoder(services.topics, services.limits, shared.reader)
     this.#output = new Output(shared.pool)
     this.client = new Client(services, this, transport.info)
     this.#roomMark = Math.min(roomMark, Math.max(services.limits.maximumOutboxBytes, drainMark))
@@ -84,7 +85,7 @@ export class Connection implements NetworkSink, TransportListener {
 
   get hasRoom (): boolean { return this.#queued + this.#output.length < this.#roomMark }
 
-  get isClosed (): boolean { return this.#isClosed }
+  get isClosed (): boolean { return this.closedAt !== undefined }
 
   publish (message: Message, qos: QoS, retain: boolean, subscriptionIdentifiers: readonly number[], packetIdentifier: number, dup: boolean): boolean {
     const { head } = this.#services
@@ -128,7 +129,7 @@ export class Connection implements NetworkSink, TransportListener {
   }
 
   fail (error: MqttError): void {
-    if (this.#isClosed) return
+    if (this.isClosed) return
     if (error.cause !== undefined && error.code !== ErrorCode.hookFailed) this.client.services.logger.error({ err: error.cause, clientIdentifier: this.client.clientIdentifier }, error.message)
     this.error = error
     this.#version = this.#decoder.protocolVersion ?? this.#version
@@ -138,7 +139,7 @@ export class Connection implements NetworkSink, TransportListener {
   }
 
   close (): void {
-    if (this.#isClosed) return
+    if (this.isClosed) return
     this.#over()
     while (this.#write() > 0) { /* all that waits, however much the transport holds already */ }
     this.transport.end()
@@ -148,7 +149,7 @@ export class Connection implements NetworkSink, TransportListener {
   // --- TransportListener
 
   received (chunk: Buffer): void {
-    if (this.#isClosed) return
+    if (this.isClosed) return
     this.isAlive = true
     this.client.services.metrics.bytesReceived += chunk.length
     if (this.#held !== undefined) {
@@ -162,7 +163,7 @@ export class Connection implements NetworkSink, TransportListener {
 
   drained (): void {
     this.#queued = this.transport.queuedBytes
-    if (this.#isClosed) return
+    if (this.isClosed) return
     if (this.#queued < roomMark && this.#output.length > 0) this.#schedule()
     if (this.hasRoom) this.client.session?.outbox.pump()
     if (this.isPaused) this.#regulate()
@@ -172,7 +173,7 @@ export class Connection implements NetworkSink, TransportListener {
     if (error instanceof MqttError) this.error ??= error
     this.#isEnding = error === undefined && this.#held !== undefined && this.client.phase === 'connected' // a DISCONNECT may wait [MQTT-3.14.4-3]
     if (this.#isEnding) return
-    if (!this.#isClosed) this.#over()
+    if (!this.isClosed) this.#over()
     if (this.#isGone) this.#onEnded(this)
   }
 
@@ -234,7 +235,6 @@ export class Connection implements NetworkSink, TransportListener {
 
   #over (): void {
     handleClosed(this.client, this.error)
-    this.#isClosed = true
     this.closedAt = this.client.services.clock.now()
     this.#held = undefined
   }
@@ -250,7 +250,7 @@ export class Connection implements NetworkSink, TransportListener {
           this.#wait(pending)
           return
         }
-        if (this.#isClosed) return
+        if (this.isClosed) return
       }
     } catch (error) {
       this.fail(toMqttError(error))
@@ -260,7 +260,7 @@ export class Connection implements NetworkSink, TransportListener {
   #wait (pending: Promise<void>): void {
     this.#held ??= []
     pending.then(() => { this.#goOn() }, (error: unknown) => { this.fail(toMqttError(error)) }).finally(() => {
-      if (this.#isEnding && (this.#isClosed || this.#held === undefined)) this.ended(undefined)
+      if (this.#isEnding && (this.isClosed || this.#held === undefined)) this.ended(undefined)
     })
   }
 
@@ -274,7 +274,7 @@ export class Connection implements NetworkSink, TransportListener {
   #regulate (): void {
     const { maximumPendingBytes, maximumOutboxBytes } = this.client.services.limits
     const isFull = this.#heldBytes > maximumPendingBytes || this.#queued + this.#output.length > maximumOutboxBytes
-    if (isFull === this.isPaused || this.#isClosed) return
+    if (isFull === this.isPaused || this.isClosed) return
     this.isPaused = isFull
     if (isFull) this.transport.pause()
     else this.transport.resume()
@@ -282,7 +282,7 @@ export class Connection implements NetworkSink, TransportListener {
 
   #goOn (): void {
     const held = this.#held
-    if (held === undefined || this.#isClosed) return
+    if (held === undefined || this.isClosed) return
     this.#held = undefined
     this.isAlive = true // the Keep Alive begins anew once the packet that took its time is done
     this.#handlePackets()
@@ -290,7 +290,7 @@ export class Connection implements NetworkSink, TransportListener {
   }
 
   #handleHeld (held: Buffer[]): void {
-    while (this.#held === undefined && !this.#isClosed) {
+    while (this.#held === undefined && !this.isClosed) {
       const chunk = held.shift()
       if (chunk === undefined) break
       this.#decoder.push(chunk)

@@ -1,6 +1,7 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { ConnectionInfo } from '../contract/hooks.ts'
+import { Reader } from '../packet/reader.ts'
 import type { BrokerServices } from '../protocol/broker-services.ts'
 import type { Client } from '../protocol/client.ts'
 import { ConnectRefused } from '../protocol/failure.ts'
@@ -32,7 +33,7 @@ export class Connections {
     this.#broker = broker
     this.#admission = new Admission(broker.limits, broker.clock)
     this.#shared = {
-      pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock),
+      reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock),
       head: { version: 4, dup: false, qos: 0, retain: false, packetIdentifier: 0, messageExpiryInterval: -1, topicAlias: 0, omitTopic: false, subscriptionIdentifiers: [] },
     }
   }
@@ -90,7 +91,7 @@ export class Connections {
     const { limits } = this.#broker
     const { client } = connection
     const silentMs = now - connection.aliveAt
-    if (connection.isClosed) {
+    if (connection.closedAt !== undefined) {
       if (now - connection.closedAt > closeLimitMs) this.#giveUp(connection)
     } else if (client.phase === 'connecting') {
       if (now - client.connection.connectedAt >= limits.connectTimeoutMs) connection.fail(connectTimeout(limits.connectTimeoutMs))
@@ -100,8 +101,8 @@ export class Connections {
 
   #checkSlow (connection: Connection, now: number): void {
     connection.client.session?.outbox.keepInFlight()
-    if (!connection.isStuck()) connection.congestedAt = Infinity
-    else if (connection.congestedAt === Infinity) connection.congestedAt = now
+    if (!connection.isStuck()) connection.congestedAt = undefined
+    else if (connection.congestedAt === undefined) connection.congestedAt = now
     else if (now - connection.congestedAt >= this.#broker.limits.slowConsumerTimeoutMs) connection.fail(tooSlow())
   }
 

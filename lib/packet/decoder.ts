@@ -32,7 +32,7 @@ export class Decoder {
   maximumPacketSize: number
   readonly #topics: TopicTable
   readonly #limits: Limits
-  readonly #reader = new Reader()
+  readonly #reader: Reader
   #chunk = emptyBytes
   #position = 0
   // The bytes of an incomplete packet, and the size it will have (0 while its Remaining Length is not known).
@@ -40,9 +40,11 @@ export class Decoder {
   #heldLength = 0
   #heldSize = 0
 
-  constructor (topics: TopicTable, limits: Limits) {
+  /** @param reader holds nothing between two calls, so all decoders may have the same */
+  constructor (topics: TopicTable, limits: Limits, reader: Reader = new Reader()) {
     this.#topics = topics
     this.#limits = limits
+    this.#reader = reader
     this.maximumPacketSize = limits.maximumConnectSize
   }
 

@@ -137,6 +137,9 @@ export const incomplete = -1
 /** The largest Variable Byte Integer (section 1.5.5). */
 const maximumVariableByteInteger = 268_435_455
 
+/** Bytes of the largest Control Packet that there can be (section 2.1.4). */
+export const largestPacket: number = 5 + maximumVariableByteInteger
+
 /**
  * The Variable Byte Integer (section 1.5.5) that begins at `at`, or {@link incomplete}.
  * @throws MqttError Malformed Packet when it is longer than it has to be [MQTT-1.5.5-1], or than four bytes

@@ -3,6 +3,7 @@ import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Limits } from '../base/limits.ts'
 import type { ConnectPacket } from '../packet/packets.ts'
+import { largestPacket } from '../packet/reader.ts'
 import { topicNameFault } from '../topic/topic-name.ts'
 import { accept, admit, isToBeAsked } from './admit.ts'
 import { authenticate } from './authenticate.ts'
@@ -43,7 +44,7 @@ function negotiate (client: Client, { protocolVersion, properties, username }: C
   client.wantsProblemInformation = properties?.requestProblemInformation !== 0
   client.sink.negotiate({
     protocolVersion,
-    maximumPacketSize: properties?.maximumPacketSize ?? Infinity,
+    maximumPacketSize: Math.min(properties?.maximumPacketSize ?? largestPacket, largestPacket),
     topicAliasMaximum: Math.min(properties?.topicAliasMaximum ?? 0, limits.maximumOutboundTopicAliases),
   })
 }

@@ -5,7 +5,7 @@ import type { ProtocolVersion } from '../packet/packets.ts'
 /** What a Client said in CONNECT of the packets it can take. */
 export interface ClientLimits {
   readonly protocolVersion: ProtocolVersion
-  /** Bytes (section 3.1.2.11.4); Infinity for no limit. */
+  /** Bytes (section 3.1.2.11.4); those of the largest packet that there can be for no limit. */
   readonly maximumPacketSize: number
   /** Topic Aliases that the broker may use (section 3.1.2.11.5); 0 for none. */
   readonly topicAliasMaximum: number

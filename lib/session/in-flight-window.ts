@@ -2,13 +2,15 @@ import type { Delivery } from './delivery.ts'
 
 const largestIdentifier = 65_535
 const smallest = 16
+/** Of a window that was never used; nothing is ever put into it. */
+const noSlots: (Delivery | undefined)[] = []
 
 /**
  * The QoS 1 and 2 messages that are on their way to a Client, by Packet Identifier (section 2.2.1): a ring indexed by
  * the identifier's low bits. Identifiers go up, so the ring also keeps the order of sending.
  */
 export class InFlightWindow {
-  #slots: (Delivery | undefined)[] = []
+  #slots = noSlots
   #last = 0
   #size = 0
 
@@ -54,7 +56,7 @@ export class InFlightWindow {
   }
 
   clear (): void {
-    this.#slots = []
+    this.#slots = noSlots
     this.#size = 0
   }
 
