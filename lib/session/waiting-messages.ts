@@ -14,6 +14,8 @@ export class WaitingMessages implements WaitingQueue {
   #queue = new Fifo<Delivery>()
   /** Messages that may still come before a full queue looks for expired ones again: a look costs as much as the queue is long. */
   #untilLook = 0
+  /** Milliseconds since the epoch: nothing that waits expires before. */
+  #earliestExpiry = Infinity
 
   constructor (target: DropTarget, services: SessionServices) {
     this.#target = target
@@ -74,6 +76,7 @@ export class WaitingMessages implements WaitingQueue {
     // Only a full queue looks: what expires in one that is not full is left out when its turn comes.
     if (this.#untilLook-- > 0) return
     this.#untilLook = this.#queue.length
+    if (this.#earliestExpiry > this.#services.clock.now()) return
     for (const delivery of this.#takeOut(({ message }) => this.#isExpired(message))) this.#dropped(delivery.message, 'expired')
   }
 
@@ -84,6 +87,7 @@ export class WaitingMessages implements WaitingQueue {
   #add (delivery: Delivery): void {
     delivery.message.keep()
     this.#queue.push(delivery)
+    if (delivery.message.expiresAt < this.#earliestExpiry) this.#earliestExpiry = delivery.message.expiresAt
     this.#quota.count(1, delivery.message.size)
   }
 
@@ -104,6 +108,7 @@ export class WaitingMessages implements WaitingQueue {
   #replace (deliveries: readonly Delivery[]): void {
     this.#quota.clear()
     this.#queue = new Fifo()
+    this.#earliestExpiry = Infinity
     for (const delivery of deliveries) this.#add(delivery)
   }
 
