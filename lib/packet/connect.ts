@@ -136,11 +136,17 @@ function readReturnCode (reader: Reader): ReasonCode {
   return reasonCode
 }
 
+/** All that there are in MQTT 3.x, by Session Present and return code: written once, since every Client gets one. */
+const bareConnacks: readonly (readonly Buffer[])[] = [0, 1].map(flags => returnCodes.map((_, code) => Buffer.from([PacketType.connack << 4, 2, flags, code])))
+
 /** Encodes CONNACK; MQTT 3.1 knows no Session Present, and 3.x has return codes of its own. */
 export function encodeConnack (packet: ConnackPacket, version: ProtocolVersion): Buffer {
+  const flags = packet.sessionPresent && version !== 3 ? 1 : 0
+  const bare = version === 5 ? undefined : bareConnacks[flags]?.[connectReturnCode(packet.reasonCode)]
+  if (bare !== undefined) return bare
   const writer = new Writer()
-  writer.writeByte(packet.sessionPresent && version !== 3 ? 1 : 0)
-  writer.writeByte(version === 5 ? packet.reasonCode : connectReturnCode(packet.reasonCode))
-  if (version === 5) writeProperties(writer, packet.properties)
+  writer.writeByte(flags)
+  writer.writeByte(packet.reasonCode)
+  writeProperties(writer, packet.properties)
   return writer.packet(PacketType.connack << 4)
 }
