@@ -178,13 +178,11 @@ export class Cluster implements EmitterEvents {
   /** Sends a Client away, at whichever node it is. @returns false when it is at none */
   async kick (clientIdentifier: string, reasonCode: ReasonCode): Promise<boolean> {
     if (this.disconnectHere(clientIdentifier, reasonCode)) return true
-    for (const { generation } of await this.emitter.nodes()) {
-      if (generation === this.generation || !await this.#isOnline(generation, clientIdentifier)) continue
-      this.outbound.control(generation, this.#frames.kick(clientIdentifier, reasonCode))
-      await this.#journal.written()
-      return true
-    }
-    return false
+    const generation = await this.emitter.placeOf(clientIdentifier)
+    if (generation === undefined || generation === this.generation) return false
+    this.outbound.control(generation, this.#frames.kick(clientIdentifier, reasonCode))
+    await this.#journal.written()
+    return true
   }
 
   nodes (): Promise<readonly NodeState[]> { return this.emitter.nodes() }
@@ -259,11 +257,6 @@ export class Cluster implements EmitterEvents {
     this.generation = this.#peers.generation = generation
     this.#peers.moves = Math.max(this.#peers.moves, moves)
     this.#journal.continueAt(nextSession)
-  }
-
-  async #isOnline (generation: number, clientIdentifier: string): Promise<boolean> {
-    for await (const online of this.emitter.online(generation)) if (online === clientIdentifier) return true
-    return false
   }
 
   async #beat (): Promise<void> {

@@ -57,6 +57,8 @@ export interface Emitter {
   backlogOf (generation: number): number
   /** The node that has a Client Identifier; undefined for none. */
   ownerOf (clientIdentifier: string): Promise<number | undefined>
+  /** The node at which a Client is online; undefined for none. */
+  placeOf (clientIdentifier: string): Promise<number | undefined>
   /** Stops being a node; what it owns is for the others to adopt, at once. Nothing was asked for since the last commit. */
   leave (): Promise<void>
 }

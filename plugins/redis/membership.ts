@@ -2,7 +2,7 @@ import { ErrorCode, MqttError, ReasonCode, storeInUse, storeTooNew } from '../..
 import type { NodeDescription, NodeState, NodeStatus } from '../../lib/index.ts'
 import type { Link } from './link.ts'
 import { joinScript } from './scripts/join.lua.ts'
-import { nodesScript, ownerScript } from './scripts/nodes.lua.ts'
+import { nodesScript, ownerScript, placeScript } from './scripts/nodes.lua.ts'
 
 /** What nodes say to each other, and how; all that live have the same. It changes with what a node of an earlier version would not understand. */
 export const protocol = 1
@@ -69,6 +69,11 @@ export async function nodeStates (link: Link, leaseMs: number): Promise<NodeStat
 export async function ownerOf (link: Link, clientIdentifier: string): Promise<number | undefined> {
   const owner = await link.call(ownerScript, clientIdentifier) as Buffer | null
   return owner === null ? undefined : Number(owner)
+}
+
+export async function placeOf (link: Link, clientIdentifier: string): Promise<number | undefined> {
+  const place = await link.call(placeScript, clientIdentifier) as Buffer | null
+  return place === null ? undefined : Number(place)
 }
 
 /** Client Identifiers that are online at a node, each once. */

@@ -5,7 +5,7 @@ import type {
 import { Claims } from './claims.ts'
 import { framesFrom, InboxListener } from './inbox-reader.ts'
 import { LogListener } from './log-reader.ts'
-import { encodeState, giveUp, join, nodeStates, onlineAt, ownerOf, type Joined } from './membership.ts'
+import { encodeState, giveUp, join, nodeStates, onlineAt, ownerOf, placeOf, type Joined } from './membership.ts'
 import { invalid } from './options.ts'
 import { presenceFrom } from './presence-reader.ts'
 import { RedisStore } from './redis-store.ts'
@@ -134,6 +134,8 @@ export class RedisEmitter implements Emitter {
   backlogOf (generation: number): number { return this.store.backlogOf(generation) }
 
   ownerOf (clientIdentifier: string): Promise<number | undefined> { return ownerOf(this.store.link, clientIdentifier) }
+
+  placeOf (clientIdentifier: string): Promise<number | undefined> { return placeOf(this.store.link, clientIdentifier) }
 
   /** When the answer to it was lost, the repetition finds that this node is none any more: that is what was wanted. */
   async leave (): Promise<void> {

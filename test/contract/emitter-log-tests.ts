@@ -230,6 +230,8 @@ function testPresence (it: EmitterTest): void {
     for (const node of [first, second]) {
       assert.deepEqual(await node.online(first), ['b', ...hardNames].sort())
       assert.deepEqual(await node.online(second), ['d'])
+      const places = await Promise.all(['a', 'b', ...hardNames, 'd'].map(async name => node.emitter.placeOf(name)))
+      assert.deepEqual(places, [undefined, first.generation, ...hardNames.map(() => first.generation), second.generation])
     }
   })
 

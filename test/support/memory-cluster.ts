@@ -301,6 +301,8 @@ class HubEmitter implements Emitter {
 
   async ownerOf (clientIdentifier: string): Promise<number | undefined> { return this.#node.ask(state => state.sessionOf(clientIdentifier)?.owner) }
 
+  async placeOf (clientIdentifier: string): Promise<number | undefined> { return this.#node.ask(state => state.onlineAt(clientIdentifier)?.generation) }
+
   async leave (): Promise<void> {
     await this.#node.askAsNode(leave)
     Object.assign(this.#node, { generation: -1, events: undefined })

@@ -22,3 +22,12 @@ local number = redis.call('GET', P .. 'c:' .. ARGV[1])
 local session = number and redis.call('HMGET', P .. 's:' .. number, 'o', 'd') or {}
 return not session[2] and session[1] or nil
 `)
+
+/** ARGV: Client Identifier. Answers with the generation at which it is online, or null. */
+export const placeScript: Script = newScript(`
+local P, client = KEYS[1], ARGV[1]
+for _, generation in ipairs(redis.call('HKEYS', P .. 'nodes')) do
+  if redis.call('SISMEMBER', P .. 'on:' .. generation, client) == 1 then return generation end
+end
+return nil
+`)
