@@ -1,4 +1,5 @@
 import t from 'tap'
+import { PacketType } from '../lib/packet/packets.ts'
 import { puback } from './support/exchanges.ts'
 import { TestCluster } from './support/cluster.ts'
 
@@ -29,4 +30,58 @@ t.test('what a Session has acknowledged does not come again at its new node', as
   const [second] = await opening
   await cluster.pass(1_000)
   t.same(await second.payloads(), [])
+})
+
+/** What a new subscriber of each node gets, and what is stored. */
+async function retained (cluster: TestCluster, topicName: string): Promise<string[]> {
+  const seen = []
+  for (const [i] of cluster.nodes.entries()) {
+    const [subscriber] = await cluster.connect(i, `subscriber ${i}`)
+    await subscriber.subscribe(topicName)
+    await cluster.settle()
+    seen.push((await subscriber.payloads()).join())
+  }
+  return [...seen, cluster.hub.state.retained.get(topicName)?.payload.toString() ?? '']
+}
+
+t.test('a node that was taken for dead forgets what it retained and could not commit, and hears of what is retained from then on', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [other] = await cluster.connect(1, 'q')
+  for (const before of ['', 'before']) {
+    other.publish('r', before, { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.settle()
+    const [publisher] = await cluster.connect(0, 'p')
+    cluster.at(0).node.cut()
+    publisher.publish('r', 'lost', { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.settle()
+    publisher.publish('r', 'lost, too', { qos: 1, packetIdentifier: 2, retain: true })
+    await cluster.pass(30_000)
+    cluster.at(0).node.mend()
+    await cluster.pass(5_000)
+    t.same(await retained(cluster, 'r'), [before, before, before])
+    other.publish('r', 'new', { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.pass(1_000)
+    t.same(await retained(cluster, 'r'), ['new', 'new', 'new'])
+  }
+})
+
+t.test('a retained message whose publisher has gone to another node is not retained by its former one; that of somebody else is', async t => {
+  for (const isAnothers of [false, true]) {
+    const cluster = await TestCluster.start(t, 2)
+    const [publisher] = await cluster.durable(0, 'p')
+    const [other] = await cluster.connect(0, 'q')
+    cluster.at(0).node.requests.hold()
+    publisher.publish('b', 'under way', { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.settle()
+    if (isAnothers) other.publish('r', 'acknowledged', { qos: 1, packetIdentifier: 1, retain: true })
+    publisher.publish('r', 'comes again elsewhere', { qos: 1, packetIdentifier: 2, retain: true })
+    const opening = cluster.connect(1, 'p')
+    await cluster.pass(1_000)
+    cluster.at(0).node.requests.release()
+    await opening
+    await cluster.pass(3_000)
+    if (isAnothers) t.equal((await other.takeType(PacketType.puback)).length, 1)
+    const expected = isAnothers ? 'acknowledged' : ''
+    t.same(await retained(cluster, 'r'), [expected, expected, expected])
+  }
 })

@@ -227,8 +227,9 @@ export class Cluster implements EmitterEvents {
   /** The journal is still from the first moment on: nothing is written by a node that is none. */
   async #joinAnew (): Promise<void> {
     const paused = this.#journal.pause()
-    this.#ownership.loseAll()
+    const revoked = this.#ownership.loseAll()
     await paused
+    this.outbound.revoked(revoked)
     await this.#standstill.run(() => this.#untilNode())
     this.#services.router.routes?.retell()
     this.#journal.resume()

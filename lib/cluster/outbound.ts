@@ -63,7 +63,7 @@ export class Outbound implements Outgoing, JournalPeer {
 
   sendShared (message: Message, node: RemoteNode, topicFilter: string): void { this.#outgoing(message)?.forShare(node, topicFilter) }
 
-  retained (topicName: string): void { this.#peers.retained.set(topicName) }
+  retained (topicName: string, before: Message | undefined): void { this.#peers.retained.set(topicName, before) }
 
   /** Every node finds out, and each tells: who is to do it alone may be dead. */
   retainedExpired (topicName: string, expiresAt: number): void {
@@ -127,7 +127,7 @@ export class Outbound implements Outgoing, JournalPeer {
     const gathering = this.#gathering
     gathering.forget(session)
     if (revoked.length > 0) gathering.messages = gathering.messages.filter(({ message }) => !revoked.includes(message))
-    for (const { topicName } of revoked) this.#peers.retained.drop(topicName)
+    this.revoked(revoked)
     for (const { message, sharedFilter = '' } of returned) {
       for (const outgoing of gathering.messages) if (outgoing.message === message) outgoing.notForShare(sharedFilter)
     }
@@ -136,6 +136,11 @@ export class Outbound implements Outgoing, JournalPeer {
       else this.#services.router.share(sharedFilter)?.deliver(message)
     }
     this.#isUnordered ||= orphans.length > 0
+  }
+
+  /** Messages were left out of the next commit: what is retained does without them. */
+  revoked (messages: readonly Message[]): void {
+    for (const { retain, topicName } of messages) if (retain) this.#peers.unretain(topicName, this.#journal.retainedNext(topicName))
   }
 
   /** A node that was to give a message to a member of a Shared Subscription may have none any more: then another one gets it, here or elsewhere. */

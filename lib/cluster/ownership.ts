@@ -1,6 +1,7 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Claim, CommitRefused, Emitter, ImportedSession, InboxFrame } from '../contract/emitter.ts'
+import type { Message } from '../contract/message.ts'
 import type { Session } from '../session/session.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Adopter } from './adoption.ts'
@@ -105,11 +106,11 @@ export class Ownership implements Adopter {
     for (const number of lost) this.#expel(number, undefined) // of one that has ended here
   }
 
-  /** Nothing that this node had is its own any more. */
-  loseAll (): void {
+  /** Nothing that this node had is its own any more. @returns messages that are not to be committed */
+  loseAll (): readonly Message[] {
     for (const session of [...this.#services.sessions]) this.#giveUp(session)
-    this.#parts.journal.expelAll()
     this.#unused.clear()
+    return this.#parts.journal.expelAll()
   }
 
   /** The Session that a notice is about; undefined when it is not here, or has come back since. */

@@ -82,6 +82,16 @@ export class Peers {
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
   }
 
+  /**
+   * What was retained here is not, after all.
+   * @param next what is retained by the next commit, if that says anything of the topic
+   */
+  unretain (topicName: string, next: { readonly message: Message | undefined } | undefined): void {
+    const { retained } = this.#services.router
+    const back = next ?? this.retained.drop(topicName)
+    if (back !== undefined && retained.get(topicName) !== back.message) this.#retain(topicName, back.message)
+  }
+
   #until (isDone: () => boolean): Promise<void> {
     return isDone() ? Promise.resolve() : new Promise(resolve => { this.#waiters.push({ isDone, resolve }) })
   }
@@ -105,7 +115,7 @@ export class Peers {
         this.#routes(entry)
         break
       case 'retained':
-        if (this.retained.isNews(entry.topicName, entry.generation, this.generation)) this.#retain(entry.topicName, entry.message)
+        if (this.retained.isNews(entry.topicName, entry.message, entry.generation, this.generation)) this.#retain(entry.topicName, entry.message)
         break
     }
   }

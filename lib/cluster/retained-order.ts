@@ -1,34 +1,58 @@
+import type { Message } from '../contract/message.ts'
+
+/** A topic whose retained message was set, or removed, on this node, and is not in the log yet. */
+interface Ahead {
+  /** Commits of it that have not come back. */
+  underWay: number
+  /** What the log says of it, as far as it was read. */
+  logged: Message | undefined
+  /** It was not set, after all: what comes back is news. */
+  isDropped: boolean
+}
+
 /**
  * Who set a topic's retained message last. The log says; but what was set on this node is here before it is in the log, and until it comes back from
  * there, whatever else the log tells of its topic is older.
  */
 export class RetainedOrder {
-  /** Topics whose retained message is part of the next commit. */
+  readonly #ahead = new Map<string, Ahead>()
+  /** Those that are part of the next commit. */
   #gathered = new Set<string>()
-  /** Commits of a topic's retained message that have not come back. */
-  readonly #underWay = new Map<string, number>()
   /** Topics that the log told of while the retained messages were being read; undefined once they have been. */
   #told: Set<string> | undefined = new Set()
 
-  /** It was set, or removed, on this node. */
-  set (topicName: string): void { this.#gathered.add(topicName) }
+  /** It was set, or removed, on this node. @param before what it was */
+  set (topicName: string, before: Message | undefined): void {
+    this.#gathered.add(topicName)
+    const ahead = this.#ahead.get(topicName)
+    if (ahead === undefined) this.#ahead.set(topicName, { underWay: 0, logged: before, isDropped: false })
+    else ahead.isDropped = false
+  }
 
-  /** It was not, after all. */
-  drop (topicName: string): void { this.#gathered.delete(topicName) }
+  /** It was not, after all. @returns what it is then; undefined when the log has yet to tell */
+  drop (topicName: string): { readonly message: Message | undefined } | undefined {
+    this.#gathered.delete(topicName)
+    const ahead = this.#ahead.get(topicName)
+    if (ahead === undefined) return undefined
+    ahead.isDropped = true
+    if (ahead.underWay > 0) return undefined
+    this.#ahead.delete(topicName)
+    return { message: ahead.logged }
+  }
 
   /** What is part of a commit: each comes back once. */
   take (): ReadonlySet<string> {
     const taken = this.#gathered
     this.#gathered = new Set()
-    for (const topicName of taken) this.#underWay.set(topicName, (this.#underWay.get(topicName) ?? 0) + 1)
+    for (const topicName of taken) this.#count(topicName, 1)
     return taken
   }
 
   /** It was not written, and is part of the next commit. */
   takeBack (taken: ReadonlySet<string>): void {
     for (const topicName of taken) {
-      this.#gathered.add(topicName)
-      this.#back(topicName)
+      this.set(topicName, undefined)
+      this.#count(topicName, -1)
     }
   }
 
@@ -36,14 +60,16 @@ export class RetainedOrder {
    * The log tells of a topic.
    * @returns whether that is newer than what is known here
    */
-  isNews (topicName: string, generation: number, own: number): boolean {
-    if (generation === own) {
-      this.#back(topicName)
-      return false
-    }
-    if (generation === 0) this.#underWay.delete(topicName) // entries were missed, own ones maybe among them
-    this.#told?.add(topicName)
-    return !this.#gathered.has(topicName) && !this.#underWay.has(topicName)
+  isNews (topicName: string, message: Message | undefined, generation: number, own: number): boolean {
+    if (generation !== own) this.#told?.add(topicName)
+    const ahead = this.#ahead.get(topicName)
+    if (ahead === undefined) return true
+    ahead.logged = message
+    if (generation === own) this.#count(topicName, -1)
+    if (generation === 0) ahead.underWay = 0 // entries were missed, own ones maybe among them
+    if (this.#gathered.has(topicName) || ahead.underWay > 0) return false
+    this.#ahead.delete(topicName)
+    return generation !== own || ahead.isDropped
   }
 
   /** Whether what was read of a topic may be older than what the log has told. */
@@ -52,15 +78,16 @@ export class RetainedOrder {
   /** All retained messages have been read. */
   read (): void { this.#told = undefined }
 
-  /** This node begins anew, with another log. What has gathered is still to be committed. */
+  /** This node begins anew: what was under way does not come back as its own. What has gathered is still to be committed. */
   reset (): void {
-    this.#underWay.clear()
-    this.#told = new Set()
+    for (const [topicName, ahead] of this.#ahead) {
+      ahead.underWay = 0
+      if (!this.#gathered.has(topicName)) this.#ahead.delete(topicName)
+    }
   }
 
-  #back (topicName: string): void {
-    const count = (this.#underWay.get(topicName) ?? 0) - 1
-    if (count > 0) this.#underWay.set(topicName, count)
-    else this.#underWay.delete(topicName)
+  #count (topicName: string, change: 1 | -1): void {
+    const ahead = this.#ahead.get(topicName)
+    if (ahead !== undefined) ahead.underWay = Math.max(0, ahead.underWay + change)
   }
 }

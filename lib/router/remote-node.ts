@@ -22,8 +22,8 @@ export interface Outgoing {
   send (message: Message): void
   /** It goes to one node, for one of its members of a Shared Subscription. */
   sendShared (message: Message, node: RemoteNode, topicFilter: string): void
-  /** The retained message of a topic was set or removed here. */
-  retained (topicName: string): void
+  /** The retained message of a topic was set or removed here. @param before what it was */
+  retained (topicName: string, before: Message | undefined): void
   /** That of a topic has expired; another node may just have replaced it. */
   retainedExpired (topicName: string, expiresAt: number): void
 }

@@ -231,15 +231,16 @@ export class Router {
   }
 
   #retain (message: Message): void {
+    const before = this.#outgoing === undefined ? undefined : this.retained.get(message.topicName)
     const isChanged = message.payload.length === 0
       ? this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
       : this.retained.set(message.keep())
-    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#keep(message) // those are made anew all the time
+    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#keep(message, before) // those are made anew all the time
     if (!isChanged && message.payload.length > 0) this.#services.dropped(undefined, message, 'retainedFull')
   }
 
-  #keep (message: Message): void {
-    this.#outgoing?.retained(message.topicName)
+  #keep (message: Message, before: Message | undefined): void {
+    this.#outgoing?.retained(message.topicName, before)
     this.#services.journal?.retain(message)
   }
 

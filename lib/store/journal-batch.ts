@@ -86,12 +86,14 @@ export class JournalBatch implements Changes {
     return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked: revoked.map(({ message }) => message), returned }
   }
 
-  /** No Session is this node's own any more. What the host has published is the only thing that nobody else has. */
-  expelAll (error: MqttError): void {
+  /** No Session is this node's own any more. What the host has published is the only thing that nobody else has. @returns the other messages */
+  expelAll (error: MqttError): Message[] {
     for (const changes of [this.sessions, this.created, this.#subscriptions, this.#received]) changes.clear()
     this.sent = []
     this.removed = []
-    for (const pending of this.messages.filter(({ message }) => !message.isHosts)) this.#revoke(pending, error)
+    const revoked = this.messages.filter(({ message }) => !message.isHosts)
+    for (const pending of revoked) this.#revoke(pending, error)
+    return revoked.map(({ message }) => message)
   }
 
   /** Nothing of it was written: it is gathered again, with what has come since. */
@@ -114,10 +116,18 @@ export class JournalBatch implements Changes {
 
   #revoke (pending: PendingMessage, error: MqttError): void {
     this.messages.splice(this.messages.indexOf(pending), 1)
-    const { message } = pending
-    if (this.retained.get(message.topicName) === message) this.retained.delete(message.topicName)
+    this.#unretain(pending.message)
     for (const delivery of pending.deliveries) delivery.refused()
     pending.refused(error)
+  }
+
+  /** One that was retained before, by the same commit, is retained again. */
+  #unretain (message: Message): void {
+    const { topicName } = message
+    if (!message.retain || this.retained.get(topicName) !== retainedBy(message)) return
+    const before = this.messages.map(pending => pending.message).filter(({ retain, topicName: name }) => retain && name === topicName).at(-1)
+    if (before === undefined) this.retained.delete(topicName)
+    else this.retained.set(topicName, retainedBy(before))
   }
 
   /** It is written: tells all whom it concerns. What one of them throws keeps it from nobody else. */
@@ -172,6 +182,9 @@ export class JournalBatch implements Changes {
     }
   }
 }
+
+/** What is retained after a message with RETAIN 1 [MQTT-3.3.1-6]. */
+export function retainedBy (message: Message): Message | undefined { return message.payload.length === 0 ? undefined : message }
 
 function addMissing<K, V> (target: Map<K, V>, source: ReadonlyMap<K, V>): void {
   for (const [key, value] of source) if (!target.has(key)) target.set(key, value)

@@ -10,7 +10,7 @@ import { storeFailed } from '../contract/store-errors.ts'
 import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
-import { JournalBatch } from './journal-batch.ts'
+import { JournalBatch, retainedBy } from './journal-batch.ts'
 import type { Expelled, JournalPeer } from './journal-peer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
@@ -104,7 +104,7 @@ export class Journal {
 
   /** A message is retained, or, without a payload, has removed the one that was. */
   retain (message: Message): void {
-    this.#batch.retained.set(message.topicName, message.payload.length === 0 ? undefined : message)
+    this.#batch.retained.set(message.topicName, retainedBy(message))
     this.#bind(this.#pendingOf(message))
   }
 
@@ -177,11 +177,16 @@ export class Journal {
     return this.#batch.expel(session, clientIdentifier, storeFailed('the Session was taken over by another node'))
   }
 
-  /** All Sessions are other nodes': nothing is written of any. */
-  expelAll (): void {
+  /** All Sessions are other nodes': nothing is written of any. @returns messages that were left out */
+  expelAll (): readonly Message[] {
     const error = storeFailed('the Sessions were taken over by other nodes')
-    this.#batch.expelAll(error)
-    this.#sealed?.expelAll(error)
+    return [...this.#sealed?.expelAll(error) ?? [], ...this.#batch.expelAll(error)]
+  }
+
+  /** What the next commit says of a topic's retained message; undefined for nothing. */
+  retainedNext (topicName: string): { readonly message: Message | undefined } | undefined {
+    const { retained } = this.#batch
+    return retained.has(topicName) ? { message: retained.get(topicName) } : undefined
   }
 
   /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
