@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ReasonCode, storeFull } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { puback } from './support/exchanges.ts'
 import { TestCluster } from './support/cluster.ts'
@@ -84,4 +85,67 @@ t.test('a retained message whose publisher has gone to another node is not retai
     const expected = isAnothers ? 'acknowledged' : ''
     t.same(await retained(cluster, 'r'), [expected, expected, expected])
   }
+})
+
+t.test('a store that is full for a while loses nothing that was acknowledged: what is in an inbox waits', async t => {
+  for (const qos of [1, 2] as const) {
+    const cluster = await TestCluster.start(t, 2)
+    const [first] = await cluster.durable(1, 's')
+    await first.subscribe('a', { qos })
+    await first.vanish()
+    const [publisher] = await cluster.connect(0, 'p')
+    cluster.at(1).node.inbox.hold()
+    publisher.publish('a', 'x', { qos, packetIdentifier: 1 })
+    await cluster.settle()
+    t.match(await publisher.take(), [{ type: qos === 1 ? PacketType.puback : PacketType.pubrec, reasonCode: ReasonCode.success }])
+    cluster.hub.failure = storeFull('full')
+    cluster.at(1).node.inbox.release()
+    await cluster.pass(3_000)
+    cluster.hub.failure = undefined
+    await cluster.pass(3_000)
+    const [second] = await cluster.durable(1, 's')
+    t.same(await second.payloads(), ['x'])
+  }
+})
+
+t.test('the same for what a node that died was sent and had not stored', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [first] = await cluster.durable(1, 's')
+  await first.subscribe('a', { qos: 1 })
+  const [publisher] = await cluster.connect(0, 'p')
+  cluster.kill(1)
+  publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  await cluster.settle()
+  cluster.hub.failure = storeFull('full')
+  await cluster.pass(30_000)
+  cluster.hub.failure = undefined
+  await cluster.pass(3_000)
+  const [second] = await cluster.durable(0, 's')
+  t.same(await second.payloads(), ['x'])
+  t.same(cluster.hub.state.left.filter(line => line.startsWith('inbox 2')), [])
+})
+
+t.test('the same for the queue of a Client that reads it while the store is full', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [subscriber] = await cluster.durable(1, 's', { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })
+  await subscriber.subscribe('a', { qos: 1 })
+  const [publisher] = await cluster.connect(0, 'p')
+  cluster.at(1).node.inbox.hold()
+  const payloads = Array.from({ length: 900 }, (_, i) => String(i + 1))
+  for (const payload of payloads) publisher.publish('a', payload, { qos: 1, packetIdentifier: Number(payload) })
+  await cluster.settle()
+  cluster.hub.failure = storeFull('full')
+  cluster.at(1).node.inbox.release()
+  const got: string[] = []
+  for (let i = 0; i < payloads.length + 120; i++) {
+    if (i === 600) {
+      cluster.hub.failure = undefined
+      await cluster.pass(3_000)
+    }
+    for (const { payload, packetIdentifier } of await subscriber.messages()) {
+      got.push(payload.toString())
+      subscriber.send(puback(packetIdentifier))
+    }
+  }
+  t.same(got, payloads)
 })

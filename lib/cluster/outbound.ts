@@ -178,8 +178,8 @@ export class Outbound implements Outgoing, JournalPeer {
       moves: gathering.messages.some(({ message }) => message.qos > QoS.atMostOnce) ? this.#peers.moves : undefined,
       hasChanges: settled + sends.length + routes.size > 0 || !gathering.isEmpty,
       stored: () => { this.#peers.watchBacklog(sends) },
-      refused: () => {
-        gathering.messages = []
+      refused: kept => {
+        gathering.messages = gathering.messages.filter(({ message }) => kept.has(message))
         takeBack()
       },
       unseal: takeBack,

@@ -82,6 +82,9 @@ export class Message {
     return this.qos > 0 && (this.origin === 0 || this.origin === Origin.will) && this.publisher === client
   }
 
+  /** Whether its publisher was told that it is kept: it must not be given up for want of room. */
+  get isPromised (): boolean { return this.origin !== 0 && this.origin !== Origin.will }
+
   /** Whether the host has published it here, and was not told yet. */
   get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }
 

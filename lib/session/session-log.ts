@@ -156,11 +156,18 @@ export class SessionLog implements DeliveryLog, Lane {
     return this.#services.journal.isOpen // else there may be more, and the next start goes on
   }
 
-  /** What could not be written is lost, and told of by then: what is stored can be read all the same. */
+  /** What could not be written is lost, and told of by then, or written later: only in the latter case what is stored cannot be read all the same. */
   async #written (): Promise<void> {
     const { journal } = this.#services
     if (!journal.isOpen) return
     this.#hasGaps = false
-    await journal.written().catch(() => undefined)
+    await new Promise<void>(resolve => {
+      const refused = (): boolean => {
+        const isKept = journal.hasGathered(this.number)
+        if (!isKept) resolve()
+        return isKept
+      }
+      journal.wait({ stored: resolve, refused })
+    })
   }
 }

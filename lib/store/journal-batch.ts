@@ -10,7 +10,7 @@ export class JournalBatch implements Changes {
   /** Numbers of Sessions that no batch before has written. */
   readonly created: Set<number> = new Set<number>()
   readonly retained: Map<string, Message | undefined> = new Map<string, Message | undefined>()
-  readonly messages: PendingMessage[] = []
+  messages: PendingMessage[] = []
   waiters: Waiter[] = []
   enqueued: PendingMessage[] = []
   sent: JournalDelivery[] = []
@@ -24,6 +24,8 @@ export class JournalBatch implements Changes {
   bytes = 0
   readonly #subscriptions = new Map<string, SubscriptionChange>()
   readonly #received = new Map<string, ReceivedChange>()
+  /** Messages that another batch has taken over. */
+  #kept: ReadonlySet<Message> = new Set<Message>()
 
   get subscriptions (): SubscriptionChange[] { return [...this.#subscriptions.values()] }
 
@@ -145,7 +147,7 @@ export class JournalBatch implements Changes {
    */
   refused (error: MqttError, failed: (error: unknown) => void): Waiter[] {
     const again: Waiter[] = []
-    this.cluster?.refused()
+    this.cluster?.refused(this.#kept)
     for (const { deliveries } of this.enqueued) tellEach(deliveries, delivery => { delivery.refused() }, failed)
     tellEach(this.messages, pending => { pending.refused(error) }, failed)
     tellEach(this.waiters, waiter => { if (waiter.refused(error)) again.push(waiter) }, failed)
@@ -163,6 +165,21 @@ export class JournalBatch implements Changes {
 
   /** Those who have waited for longer are told first: what they do then has its order. */
   waitBefore (waiters: readonly Waiter[]): void { this.waiters = [...waiters, ...this.waiters] }
+
+  /** Takes over messages that another batch had no room for, and whose publishers were told before that they are kept. */
+  keep (failed: JournalBatch): void {
+    const kept = failed.messages.filter(({ message }) => message.isPromised)
+    failed.#kept = new Set(kept.map(({ message }) => message))
+    failed.messages = failed.messages.filter(({ message }) => !message.isPromised)
+    failed.enqueued = failed.enqueued.filter(({ message }) => !message.isPromised)
+    const unwritten = new Set(kept.flatMap(({ deliveries }) => deliveries))
+    this.removed = this.removed.filter(delivery => !unwritten.has(delivery))
+    this.messages = [...kept, ...this.messages]
+    for (const pending of kept) {
+      pending.unseal()
+      this.bytes += pending.message.size
+    }
+  }
 
   /** Takes over what another batch could not write, where nothing newer stands here. Messages to Sessions are not: their publishers are told. */
   inherit (failed: JournalBatch): void {

@@ -35,8 +35,8 @@ export interface ClusterBatch extends ClusterChanges {
   readonly hasChanges: boolean
   /** It is written. */
   stored (): void
-  /** It could not be: what is not a message is part of the next one. */
-  refused (): void
+  /** It could not be: what is not a message, and the messages that are kept, are part of the next one. */
+  refused (kept: ReadonlySet<Message>): void
   /** It is gathered again, all of it. */
   unseal (): void
 }

@@ -183,6 +183,11 @@ export class Journal {
     return [...this.#sealed?.expelAll(error) ?? [], ...this.#batch.expelAll(error)]
   }
 
+  /** Whether the next commit has messages for a Session. */
+  hasGathered (session: number): boolean {
+    return this.#batch.messages.some(({ deliveries }) => deliveries.some(delivery => delivery.session === session))
+  }
+
   /** What the next commit says of a topic's retained message; undefined for nothing. */
   retainedNext (topicName: string): { readonly message: Message | undefined } | undefined {
     const { retained } = this.#batch
@@ -391,6 +396,7 @@ export class Journal {
 
   #giveUp (batch: JournalBatch, error: MqttError): void {
     this.#services.metrics.storeFailures++
+    if (error.code === ErrorCode.storeFull) this.#batch.keep(batch)
     this.#batch.inherit(batch)
     if (!this.#isClosed) this.#planIn(retryMs) // before anybody can ask for it sooner
     this.#batch.waitBefore(batch.refused(error, this.#failed))
