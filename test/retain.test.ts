@@ -174,3 +174,12 @@ t.test('over maximumRetainedMessages a message is delivered, not retained, and t
   t.strictSame(await client.payloads(), ['3'])
   t.strictSame(reasons, ['retainedFull -'])
 })
+
+t.test('a hook that publishes while retained messages are replayed is not followed by the one that was retained before', async t => {
+  const test = await startBroker(t, { hooks: { onDrop: () => { void test.broker.publish('b', 'new', { retain: true }) } } })
+  await test.broker.publish('a', 'too large for this Client', { retain: true })
+  await test.broker.publish('b', 'old', { retain: true })
+  const [client] = await connect(test, { properties: { maximumPacketSize: 20 } })
+  await client.subscribe('#')
+  t.strictSame(await client.payloads(), ['new'])
+})

@@ -74,9 +74,13 @@ export class Outbox {
 
   /** Retained messages for a new subscription (section 3.3.1.3). */
   replay (messages: readonly Message[], options: DeliveryOptions): void {
-    if (messages.length === 0) return
+    const { metrics } = this.#services
+    const dropped = metrics.messagesDropped // a hook that is told of a drop may change what is retained
+    let next = 0
+    if (!this.#hasBacklog) while (next < messages.length && this.#canSend && metrics.messagesDropped === dropped) this.#sendRetained(messages[next++] as Message, options)
+    if (next === messages.length) return
     this.#replay ??= new Fifo()
-    for (const message of messages) this.#replay.push({ message, options })
+    while (next < messages.length) this.#replay.push({ message: messages[next++] as Message, options })
     this.pump()
   }
 
@@ -210,19 +214,15 @@ export class Outbox {
   }
 
   /** The Session ends: whatever has not arrived is dropped. */
-  clear (): void {
-    this.#hasEnded = true
-    this.#waiting?.clear(({ message }) => { this.#drop(message, 'sessionEnded') })
-    if (this.#log !== undefined) for (const delivery of this.#inFlight.inOrder()) this.#forget(delivery)
-    this.#inFlight.clear()
-    this.#waiting = this.#unsent = this.#replay = undefined
-  }
+  clear (): void { this.#end(({ message }) => { this.#drop(message, 'sessionEnded') }) }
 
   /** The Session is another node's now. */
-  abandon (): void {
+  abandon (): void { this.#end(() => undefined) }
+
+  #end (each: (delivery: Delivery) => void): void {
     this.#hasEnded = true
-    this.#waiting?.clear(() => undefined)
-    for (const delivery of this.#inFlight.inOrder()) this.#forget(delivery)
+    this.#waiting?.clear(each)
+    if (this.#log !== undefined) for (const delivery of this.#inFlight.inOrder()) this.#forget(delivery)
     this.#inFlight.clear()
     this.#waiting = this.#unsent = this.#replay = undefined
   }
