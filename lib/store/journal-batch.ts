@@ -166,8 +166,8 @@ export class JournalBatch implements Changes {
   /** Those who have waited for longer are told first: what they do then has its order. */
   waitBefore (waiters: readonly Waiter[]): void { this.waiters = [...waiters, ...this.waiters] }
 
-  /** Takes over messages that another batch had no room for, and whose publishers were told before that they are kept. */
-  keep (failed: JournalBatch): void {
+  /** Takes over messages that another batch had no room for, and whose publishers were told before that they are kept. @returns their bytes */
+  keep (failed: JournalBatch): number {
     const kept = failed.messages.filter(({ message }) => message.isPromised)
     failed.#kept = new Set(kept.map(({ message }) => message))
     failed.messages = failed.messages.filter(({ message }) => !message.isPromised)
@@ -175,10 +175,10 @@ export class JournalBatch implements Changes {
     const unwritten = new Set(kept.flatMap(({ deliveries }) => deliveries))
     this.removed = this.removed.filter(delivery => !unwritten.has(delivery))
     this.messages = [...kept, ...this.messages]
-    for (const pending of kept) {
-      pending.unseal()
-      this.bytes += pending.message.size
-    }
+    for (const pending of kept) pending.unseal()
+    const bytes = kept.reduce((sum, { message }) => sum + message.size, 0)
+    this.bytes += bytes
+    return bytes
   }
 
   /** Takes over what another batch could not write, where nothing newer stands here. Messages to Sessions are not: their publishers are told. */

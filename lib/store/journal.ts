@@ -1,4 +1,5 @@
-import { ErrorCode, MqttError } from '../base/errors.ts'
+import type { MqttError } from '../base/errors.ts';
+import { ErrorCode } from '../base/errors.ts'
 import type { Limits } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
@@ -12,6 +13,7 @@ import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
 import { JournalBatch, retainedBy } from './journal-batch.ts'
 import type { Expelled, JournalPeer } from './journal-peer.ts'
+import { StoreWriter } from './store-writer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
 /** Milliseconds after which a store that refused a commit is asked again. */
@@ -34,13 +36,12 @@ export interface JournalServices {
 export class Journal {
   readonly store: Store
   readonly #services: JournalServices
+  readonly #writer: StoreWriter
   #batch = new JournalBatch()
   /** What is being committed. */
   #sealed: JournalBatch | undefined = undefined
   readonly #awaited: AwaitedMessages
   #nextSession = 1
-  /** Milliseconds since the epoch: what the store knows of it. */
-  #aliveAt = 0
   /** Ends the wait for the next commit; undefined when none is planned. */
   #cancel: (() => void) | undefined = undefined
   #isOpen = false
@@ -51,7 +52,6 @@ export class Journal {
   /** Who wants that nothing is being committed. */
   #pauses = 0
   #whenIdle: (() => void)[] = []
-  #isFailing = false
   #resume: (() => void)[] = []
   /** The cluster that the broker is part of. */
   peer: JournalPeer | undefined = undefined
@@ -59,6 +59,7 @@ export class Journal {
   constructor (store: Store, services: JournalServices) {
     this.store = store
     this.#services = services
+    this.#writer = new StoreWriter(store, services)
     this.#awaited = new AwaitedMessages(services.clock, store, messages => { this.#gatherAll(messages) })
   }
 
@@ -66,7 +67,7 @@ export class Journal {
   get isOpen (): boolean { return this.#isOpen }
 
   /** Whether the last commit failed. */
-  get isFailing (): boolean { return this.#isFailing }
+  get isFailing (): boolean { return this.#writer.isFailing }
 
   /** @returns when the broker was last known to run, in milliseconds since the epoch; undefined when it never did */
   async open (): Promise<number | undefined> {
@@ -207,7 +208,7 @@ export class Journal {
 
   /** Lets the store know now and then that the broker runs, since the clocks of who is connected start when it is killed. */
   beat (): void {
-    if (this.#services.clock.now() - this.#aliveAt < beatMs) return
+    if (this.#services.clock.now() - this.#writer.aliveAt < beatMs) return
     this.#batch.isBeat = true
     this.plan()
   }
@@ -236,7 +237,7 @@ export class Journal {
   /** What has waited is committed before the next pause. */
   resume (): void {
     if (--this.#pauses > 0 || this.#isClosed || !this.#hasWork) return
-    if (this.#isFailing) this.plan()
+    if (this.isFailing) this.plan()
     else void this.#commit()
   }
 
@@ -329,17 +330,16 @@ export class Journal {
     if (this.#pauses > 0 || this.#isCommitting) return
     this.#isCommitting = true
     let batch = this.#seal()
-    let error = await this.#write(batch)
+    let error = await this.#writer.write(batch)
     while (error instanceof CommitRefused && !this.#isDiscarded) {
       await this.#unseal(batch, error)
       batch = this.#seal()
-      error = await this.#write(batch)
+      error = await this.#writer.write(batch)
     }
-    if (error?.code === ErrorCode.storeFull) await this.#relieve(batch)
+    if (error !== undefined || this.isFailing) await this.#writer.ended(batch, error)
     this.#isCommitting = false
     this.#sealed = undefined
     this.#services.metrics.uncommittedBytes -= batch.bytes
-    this.#report(error)
     if (error === undefined) batch.stored(this.#failed)
     else this.#giveUp(batch, error)
     for (const goOn of this.#whenIdle.splice(0)) goOn()
@@ -370,45 +370,10 @@ export class Journal {
     this.#services.logger.error({ err: error }, 'an unexpected error after a commit')
   }
 
-  async #write (batch: JournalBatch): Promise<MqttError | undefined> {
-    try {
-      if (!batch.hasChanges) return undefined
-      await this.store.commit(batch)
-      this.#aliveAt = batch.aliveAt
-      this.#services.metrics.storeCommits++
-      return undefined
-    } catch (error) {
-      return error instanceof MqttError ? error : storeFailed(`the store ${this.store.name} failed: ${String(error)}`, { cause: error })
-    }
-  }
-
-  /** A store that is full would stay so while somebody publishes, if what makes room had to wait for what needs it. */
-  async #relieve (batch: JournalBatch): Promise<void> {
-    const { relief } = batch
-    if (relief.removed.length === 0) return
-    try {
-      await this.store.commit(relief)
-      batch.relieved()
-    } catch {
-      // it is part of the next attempt, and the failure that there was is reported
-    }
-  }
-
   #giveUp (batch: JournalBatch, error: MqttError): void {
-    this.#services.metrics.storeFailures++
-    if (error.code === ErrorCode.storeFull) this.#batch.keep(batch)
+    if (error.code === ErrorCode.storeFull) this.#services.metrics.uncommittedBytes += this.#batch.keep(batch)
     this.#batch.inherit(batch)
     if (!this.#isClosed) this.#planIn(retryMs) // before anybody can ask for it sooner
     this.#batch.waitBefore(batch.refused(error, this.#failed))
-  }
-
-  /** Once for each time that it begins or ends: a disk that is full stays so for many commits. */
-  #report (error: MqttError | undefined): void {
-    const isFailing = error !== undefined
-    if (isFailing === this.#isFailing) return
-    this.#isFailing = isFailing
-    const { logger } = this.#services
-    if (isFailing) logger.error({ err: error, store: this.store.name }, error.message)
-    else logger.info({ store: this.store.name }, 'the store works again')
   }
 }
