@@ -1,8 +1,15 @@
 import t from 'tap'
 import { ReasonCode, storeFull } from '../lib/index.ts'
+import { Gathering } from '../lib/cluster/gathered.ts'
+import { OutgoingMessage } from '../lib/cluster/outgoing-message.ts'
+import type { SessionReference } from '../lib/contract/cluster-changes.ts'
+import { Message } from '../lib/contract/message.ts'
 import { PacketType } from '../lib/packet/packets.ts'
-import { puback } from './support/exchanges.ts'
+import { JournalBatch } from '../lib/store/journal-batch.ts'
+import { PendingMessage, waiterOf, type Waiter } from '../lib/store/pending-message.ts'
+import { Topic } from '../lib/topic/topic.ts'
 import { TestCluster } from './support/cluster.ts'
+import { puback } from './support/exchanges.ts'
 
 t.test('a Shared Subscription of the host has a connected member', async t => {
   const cluster = await TestCluster.start(t, 2)
@@ -148,4 +155,19 @@ t.test('the same for the queue of a Client that reads it while the store is full
     }
   }
   t.same(got, payloads)
+})
+
+t.test('a commit that is refused is gathered again, however much has gathered since', t => {
+  const count = 200_000
+  const message = new Message({ payload: Buffer.alloc(0), qos: 1, retain: false, properties: undefined }, new Topic('a'), 'p')
+  const [batch, newer] = [new JournalBatch(), new JournalBatch()]
+  newer.messages = new Array<PendingMessage>(count).fill(new PendingMessage(message, t))
+  newer.waiters = new Array<Waiter>(count).fill(waiterOf(() => undefined, () => undefined))
+  batch.unseal(newer)
+  const [gathering, later] = [new Gathering(), new Gathering()]
+  later.messages = new Array<OutgoingMessage>(count).fill(new OutgoingMessage(message, Buffer.alloc(0)))
+  later.released = new Array<SessionReference>(count).fill({ clientIdentifier: 'c', session: 1 })
+  gathering.add(later)
+  t.same([batch.messages.length, batch.waiters.length, gathering.messages.length, gathering.released.length], [count, count, count, count])
+  t.end()
 })

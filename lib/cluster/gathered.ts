@@ -21,12 +21,12 @@ export class Gathering implements Gathered {
   messages: OutgoingMessage[] = []
   readonly controls: Map<number, Buffer[]> = new Map<number, Buffer[]>()
   readonly confirmed: Map<number, number> = new Map<number, number>()
-  readonly released: SessionReference[] = []
+  released: SessionReference[] = []
   begun: SessionReference[] = []
   readonly presence: Map<string, boolean> = new Map<string, boolean>()
   recovered: number[] = []
   readonly expired: Map<string, number> = new Map<string, number>()
-  readonly taken: number[] = []
+  taken: number[] = []
 
   get isEmpty (): boolean {
     return this.messages.length + this.released.length + this.begun.length + this.recovered.length + this.taken.length === 0 &&
@@ -41,15 +41,15 @@ export class Gathering implements Gathered {
 
   /** Takes in what came later. */
   add (later: Gathered): void {
-    this.messages.push(...later.messages)
+    this.messages = [...this.messages, ...later.messages]
     for (const [generation, items] of later.controls) for (const item of items) this.control(generation, item)
     for (const [generation, position] of later.confirmed) this.confirmed.set(generation, position)
-    this.released.push(...later.released)
-    this.begun.push(...later.begun)
+    this.released = [...this.released, ...later.released]
+    this.begun = [...this.begun, ...later.begun]
     for (const [clientIdentifier, isOnline] of later.presence) this.presence.set(clientIdentifier, isOnline)
-    this.recovered.push(...later.recovered)
+    this.recovered = [...this.recovered, ...later.recovered]
     for (const [topicName, expiresAt] of later.expired) this.expired.set(topicName, expiresAt)
-    this.taken.push(...later.taken)
+    this.taken = [...this.taken, ...later.taken]
   }
 
   /** A Session is another node's now. */

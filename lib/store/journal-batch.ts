@@ -102,11 +102,11 @@ export class JournalBatch implements Changes {
   unseal (newer: JournalBatch): void {
     const unwritten = new Set(this.messages.flatMap(({ deliveries }) => deliveries))
     for (const pending of this.messages) pending.unseal()
-    this.messages.push(...newer.messages)
+    this.messages = [...this.messages, ...newer.messages] // as arguments of push they could be too many
     this.bytes += newer.bytes
-    this.waiters.push(...newer.waiters)
+    this.waiters = [...this.waiters, ...newer.waiters]
     this.isBeat ||= newer.isBeat
-    this.removed.push(...newer.removed.filter(delivery => !unwritten.has(delivery)))
+    this.removed = [...this.removed, ...newer.removed.filter(delivery => !unwritten.has(delivery))]
     this.sent = [...new Set([...this.sent, ...newer.sent])]
     for (const delivery of this.sent) delivery.isNoted = true
     for (const session of newer.created) this.created.add(session)
