@@ -258,6 +258,14 @@ t.test('Topic Aliases of a Client', t => {
     t.strictSame(asked, ['no', 'no', 'yes', 'yes'])
   })
 
+  t.test('is no property of the message: alone it leaves none, beside others it leaves those [MQTT-3.3.2-7]', async t => {
+    const seen: unknown[] = []
+    const [subscriber, publisher] = await pair(await startBroker(t, { hooks: { onPublish: ({ message }) => { seen.push(message.properties?.contentType, message.properties === undefined); return {} } } }))
+    publisher.publish('a', '1', alias(1)).publish('', '2', { properties: { topicAlias: 1, contentType: 'text' } })
+    t.strictSame((await subscriber.messages()).map(({ properties }) => properties), [undefined, { contentType: 'text' }])
+    t.strictSame(seen, [undefined, true, 'text', false])
+  })
+
   t.test('of a repeated QoS 2 PUBLISH is set again', async t => {
     const [subscriber, publisher] = await pair(await startBroker(t))
     publisher.publish('a', '1', { ...alias(1), qos: 2, packetIdentifier: 1 }).publish('b', '1', { ...alias(1), qos: 2, packetIdentifier: 1, dup: true }).publish('', '2', alias(1))

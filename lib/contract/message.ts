@@ -55,7 +55,7 @@ export class Message {
     this.topic = topic
     this.qos = qos
     this.retain = retain
-    this.properties = properties
+    this.properties = travelling(properties)
     this.expiresAt = expiresAt
     this.publisher = publisher
     this.#payload = payload
@@ -107,6 +107,12 @@ export class Message {
     const { payload, qos, retain, properties } = this
     return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
+}
+
+/** A Topic Alias belongs to its connection, and most messages of Clients that use them have nothing else. */
+function travelling (properties: MessageProperties | undefined): MessageProperties | undefined {
+  for (const name in properties) if (name !== 'topicAlias') return properties
+  return undefined
 }
 
 // On the prototype, since only messages of a cluster have another one: as a field of its own it costs each message 70 bytes (Node 26, QoS 0, 399 without).

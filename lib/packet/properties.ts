@@ -30,6 +30,10 @@ function row (identifier: number, name: keyof Properties, type: PropertyType, pl
   return { identifier, name, type, places: places.reduce((bits: number, place) => bits | 1 << place, 0) }
 }
 
+const topicAlias = row(0x23, 'topicAlias', 'uint16', [publish])
+/** Bytes of that property. */
+const aliasLength = 3
+
 /** All properties of MQTT 5.0 (table 2-4 of section 2.2.2.2). */
 const rows: readonly PropertyRow[] = [
   row(0x01, 'payloadFormatIndicator', 'bit', [publish, willPlace]),
@@ -51,7 +55,7 @@ const rows: readonly PropertyRow[] = [
   row(0x1f, 'reasonString', 'string', results),
   row(0x21, 'receiveMaximum', 'uint16', [connect, connack]),
   row(0x22, 'topicAliasMaximum', 'uint16', [connect, connack]),
-  row(0x23, 'topicAlias', 'uint16', [publish]),
+  topicAlias,
   row(0x24, 'maximumQos', 'bit', [connack]),
   row(0x25, 'retainAvailable', 'bit', [connack]),
   row(0x26, 'userProperties', 'pair', [connect, publish, willPlace, subscribe, unsubscribe, ...results]),
@@ -76,12 +80,21 @@ const messageRows: readonly PropertyRow[] = rows.filter(r =>
 export function readProperties (reader: Reader, place: PropertyPlace, maximumUserProperties: number): Properties | undefined {
   const length = reader.readVariableByteInteger()
   if (length === 0) return undefined
+  if (length === aliasLength && place === publish && reader.peekByte() === topicAlias.identifier) return readTopicAlias(reader)
   const following = reader.narrow(length)
   const properties: Properties = {}
   while (!reader.atEnd) readProperty(reader, place, properties, maximumUserProperties)
   reader.widen(following)
   checkAuthentication(properties)
   return properties
+}
+
+/** A Topic Alias alone, which is what most PUBLISH packets with properties have. */
+function readTopicAlias (reader: Reader): Properties {
+  reader.readByte()
+  const value = reader.readUint16()
+  checkValue(value, topicAlias)
+  return { topicAlias: value }
 }
 
 function readProperty (reader: Reader, place: PropertyPlace, properties: Properties, maximumUserProperties: number): void {
@@ -178,14 +191,15 @@ export function decodeUnaltered (bytes: Buffer): Properties | undefined {
 
 function encodeRows (wanted: readonly PropertyRow[], properties: Properties | undefined): Buffer {
   if (properties === undefined) return emptyBytes
-  const writer = new Writer()
+  let writer: Writer | undefined
   for (const one of wanted) {
     const value = properties[one.name]
     if (value === undefined) continue
+    writer ??= new Writer()
     if (Array.isArray(value)) for (const item of value) writeProperty(writer, one, item)
     else writeProperty(writer, one, value)
   }
-  return writer.isEmpty ? emptyBytes : writer.body()
+  return writer?.body() ?? emptyBytes
 }
 
 function writeProperty (writer: Writer, one: PropertyRow, value: unknown): void {

@@ -49,6 +49,11 @@ export class Reader {
     if (this.#position !== this.#end) throw malformed('the packet has bytes after its last field')
   }
 
+  /** The next byte, which is read again; undefined at the end. */
+  peekByte (): number | undefined {
+    return this.atEnd ? undefined : this.#bytes[this.#position]
+  }
+
   readByte (): number {
     return this.#bytes[this.#advance(1)] as number
   }

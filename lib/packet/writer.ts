@@ -9,10 +9,6 @@ export class Writer {
   #bytes: Buffer = Buffer.allocUnsafe(128)
   #length = headRoom
 
-  get isEmpty (): boolean {
-    return this.#length === headRoom
-  }
-
   writeByte (value: number): void {
     const at = this.#advance(1)
     this.#bytes[at] = value
