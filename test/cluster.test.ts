@@ -18,6 +18,21 @@ t.test('a message reaches subscribers of other nodes, once for each Session', as
   t.same((await publisher.take()).map(({ type }) => type), [PacketType.puback, PacketType.pubrec])
 })
 
+t.test('what goes to several nodes at once reaches each of them whole and in order, whatever its size', async t => {
+  const cluster = await TestCluster.start(t)
+  const [every] = await cluster.connect(1, 'every')
+  await every.subscribe('a/#', { qos: 1 })
+  const [odd] = await cluster.connect(2, 'odd')
+  await odd.subscribe('a/1', { qos: 1 })
+  const [publisher] = await cluster.connect(0, 'p')
+  const sizes = [0, 1, 60_000, 6_000, 70_000, 3, 200_000, 400_000, 2, 65_536, 1]
+  const payloads = sizes.map((size, i) => `${i}:${'x'.repeat(size)}`)
+  for (const [i, payload] of payloads.entries()) publisher.publish(`a/${i % 2}`, payload, { qos: 1, packetIdentifier: i + 1 })
+  await cluster.settle()
+  t.strictSame(await every.payloads(), payloads)
+  t.strictSame(await odd.payloads(), payloads.filter((_, i) => i % 2 === 1))
+})
+
 t.test('a Session goes on at another node: queue, in-flight messages and subscriptions', async t => {
   const cluster = await TestCluster.start(t)
   const [first] = await cluster.durable(1, 's', { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })

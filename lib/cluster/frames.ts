@@ -1,5 +1,6 @@
 import type { Message } from '../contract/message.ts'
 import { MessageCodec } from '../contract/message-codec.ts'
+import { writeUint32 } from '../packet/writer.ts'
 
 /** Byte 0 of each item of a frame; its length follows. */
 const Kind = { message: 1, sharedMessage: 2, confirmation: 3, kick: 4, yield: 5, yielded: 6 } as const
@@ -29,12 +30,32 @@ export interface YieldedItem { readonly kind: 'yielded', readonly clientIdentifi
 
 export type FrameItem = MessageItem | ConfirmationItem | KickItem | YieldItem | YieldedItem
 
+/** Bytes from `start` to `end`. */
+export interface Piece { readonly bytes: Buffer, readonly start: number, readonly end: number }
+
+/** Messages are written one behind the other in pieces of that many bytes, so that those which go together are mostly one piece. */
+const pageBytes = 64 * 1024
+
 /** What nodes send each other: items one after the other, each with its kind and length. */
 export class FrameCodec {
   readonly #messages = new MessageCodec()
+  #page: Buffer = Buffer.alloc(0)
+  /** Where nothing is written yet. */
+  #free = 0
 
-  message (message: Message): Buffer {
-    return withHead(this.#messages.encode(message, headBytes), Kind.message)
+  /** What is written stays as it is for as long as anybody has it. */
+  message (message: Message): Piece {
+    const length = headBytes + this.#messages.lengthOf(message)
+    if (length > this.#page.length - this.#free) this.#turn(length)
+    const [bytes, start] = [this.#page, this.#free]
+    this.#free = this.#messages.write(message, bytes, start + headBytes)
+    writeHead(bytes, start, Kind.message, length)
+    return { bytes, start, end: this.#free }
+  }
+
+  #turn (length: number): void {
+    this.#page = Buffer.allocUnsafeSlow(Math.max(length, pageBytes))
+    this.#free = 0
   }
 
   sharedMessage (message: Message, isForAll: boolean, shares: readonly string[]): Buffer {
@@ -74,39 +95,45 @@ export class FrameCodec {
     return withHead(Buffer.concat([Buffer.alloc(headBytes), Buffer.from(clientIdentifier)]), Kind.yielded)
   }
 
-  /** The items of a frame, in their order; kinds that a later version may add are left out. */
+  /** The items of a frame, in their order; kinds that a later version may add are left out. Payloads are slices of it. */
   * items (frame: Buffer): Generator<FrameItem> {
     for (let at = 0; at < frame.length;) {
       const end = at + headBytes + frame.readUInt32BE(at + 1)
-      const item = this.#item(frame[at] ?? 0, frame.subarray(at + headBytes, end))
+      const item = this.#item(frame[at] ?? 0, frame, at + headBytes, end)
       if (item !== undefined) yield item
       at = end
     }
   }
 
-  #item (kind: number, body: Buffer): FrameItem | undefined {
+  #item (kind: number, frame: Buffer, start: number, end: number): FrameItem | undefined {
     switch (kind) {
-      case Kind.message: return { kind: 'message', message: this.#messages.decode(body), isForAll: true, shares: none }
-      case Kind.sharedMessage: return this.#sharedMessage(body)
-      case Kind.confirmation: return { kind: 'confirmation', generation: body.readDoubleBE(0), position: body.readDoubleBE(8) }
-      case Kind.kick: return { kind: 'kick', reasonCode: body[0] ?? 0, clientIdentifier: body.toString('utf8', 1) }
-      case Kind.yield: return { kind: 'yield', generation: body.readDoubleBE(0), clientIdentifier: body.toString('utf8', 8) }
-      case Kind.yielded: return { kind: 'yielded', clientIdentifier: body.toString() }
+      case Kind.message: return { kind: 'message', message: this.#messages.read(frame, start, end), isForAll: true, shares: none }
+      case Kind.sharedMessage: return this.#sharedMessage(frame, start, end)
+      case Kind.confirmation: return { kind: 'confirmation', generation: frame.readDoubleBE(start), position: frame.readDoubleBE(start + 8) }
+      case Kind.kick: return { kind: 'kick', reasonCode: frame[start] ?? 0, clientIdentifier: frame.toString('utf8', start + 1, end) }
+      case Kind.yield: return { kind: 'yield', generation: frame.readDoubleBE(start), clientIdentifier: frame.toString('utf8', start + 8, end) }
+      case Kind.yielded: return { kind: 'yielded', clientIdentifier: frame.toString('utf8', start, end) }
       default: return undefined
     }
   }
 
-  #sharedMessage (body: Buffer): MessageItem {
-    const start = 5 + body.readUInt32BE(1)
-    const shares = JSON.parse(body.toString('utf8', 5, start)) as string[]
-    return { kind: 'message', message: this.#messages.decode(body, start), isForAll: body[0] === 1, shares }
+  #sharedMessage (frame: Buffer, start: number, end: number): MessageItem {
+    const names = start + 5
+    const message = names + frame.readUInt32BE(start + 1)
+    const shares = JSON.parse(frame.toString('utf8', names, message)) as string[]
+    return { kind: 'message', message: this.#messages.read(frame, message, end), isForAll: frame[start] === 1, shares }
   }
 }
 
 const none: readonly string[] = []
 
 function withHead (bytes: Buffer, kind: number): Buffer {
-  bytes[0] = kind
-  bytes.writeUInt32BE(bytes.length - headBytes, 1)
+  writeHead(bytes, 0, kind, bytes.length)
   return bytes
+}
+
+/** @param length of the item, with its head */
+function writeHead (bytes: Buffer, at: number, kind: number, length: number): void {
+  bytes[at] = kind
+  writeUint32(bytes, at + 1, length - headBytes)
 }

@@ -3,23 +3,37 @@ import { QoS } from '../packet/packets.ts'
 import { recipientOf } from '../router/delivery-plan.ts'
 import type { RemoteNode } from '../router/remote-node.ts'
 import type { Session } from '../session/session.ts'
+import type { Piece } from './frames.ts'
+
+type Shares = Map<RemoteNode, readonly string[]>
+
+/** Of a message that goes to none; nothing is ever added to it. */
+const nowhere: Shares = new Map()
 
 /** A message that goes to other nodes: which, is decided when it is committed. */
-export class OutgoingMessage {
+export class OutgoingMessage implements Piece {
   readonly message: Message
   readonly bytes: Buffer
+  readonly start: number
+  readonly end: number
   /** To every node that wants the topic. */
   isForAll = false
   /** By node: Shared Subscriptions of which a member there is to get it. */
-  readonly shares: Map<RemoteNode, readonly string[]> = new Map<RemoteNode, readonly string[]>()
+  #shares = nowhere
 
-  constructor (message: Message, bytes: Buffer) {
+  /** @param piece where the message stands as an item of a frame */
+  constructor (message: Message, { bytes, start, end }: Piece) {
     this.message = message
     this.bytes = bytes
+    this.start = start
+    this.end = end
   }
 
+  get shares (): ReadonlyMap<RemoteNode, readonly string[]> { return this.#shares }
+
   forShare (node: RemoteNode, topicFilter: string): void {
-    this.shares.set(node, [...this.shares.get(node) ?? [], topicFilter])
+    if (this.#shares === nowhere) this.#shares = new Map()
+    this.#shares.set(node, [...this.#shares.get(node) ?? [], topicFilter])
   }
 
   notForShare (topicFilter: string): void { this.#withdraw((_, filter) => filter === topicFilter) }
@@ -29,12 +43,12 @@ export class OutgoingMessage {
 
   #withdraw (isGone: (node: RemoteNode, topicFilter: string) => boolean): string[] {
     const withdrawn: string[] = []
-    for (const [node, filters] of this.shares) {
+    for (const [node, filters] of this.#shares) {
       const gone = filters.filter(topicFilter => isGone(node, topicFilter))
       if (gone.length === 0) continue
       withdrawn.push(...gone)
-      if (gone.length < filters.length) this.shares.set(node, filters.filter(topicFilter => !gone.includes(topicFilter)))
-      else this.shares.delete(node)
+      if (gone.length < filters.length) this.#shares.set(node, filters.filter(topicFilter => !gone.includes(topicFilter)))
+      else this.#shares.delete(node)
     }
     return withdrawn
   }

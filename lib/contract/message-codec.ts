@@ -1,9 +1,9 @@
 import { malformed } from '../base/errors.ts'
 import type { MessageProperties, QoS } from '../packet/packets.ts'
 import { copyBytes, decodeMessageProperties } from '../packet/publish-encoder.ts'
-import { Reader } from '../packet/reader.ts'
+import { emptyBytes, Reader } from '../packet/reader.ts'
 import { writeUint16, writeUint32 } from '../packet/writer.ts'
-import { TopicTable } from '../topic/topic.ts'
+import { emptyTopic, TopicTable } from '../topic/topic.ts'
 import { Message } from './message.ts'
 
 // First byte: QoS in the two lowest bits, then these.
@@ -21,20 +21,34 @@ const publisherBytes = 2
  */
 export class MessageCodec {
   readonly #topics = new TopicTable(1024)
+  readonly #publishers = new TopicTable(1024)
   readonly #reader = new Reader()
+  /** The publisher of the last message, who often has the next one, too. */
+  #publisher: string | undefined = undefined
+  #publisherBytes: Buffer = emptyBytes
 
   /** @param headRoom bytes to leave free at the beginning, for what the store adds */
   encode (message: Message, headRoom = 0): Buffer {
-    const { encodedProperties, payload, publisher } = message
-    const name = publisher === undefined ? undefined : Buffer.from(publisher)
-    const bytes = Buffer.allocUnsafe(headRoom + lengthOf(message, name))
-    bytes[headRoom] = firstByteOf(message)
-    let at = writeField(bytes, headRoom + 1, message.topic.bytes)
-    if (message.expiresAt !== Infinity) at = writeExpiry(bytes, at, message)
-    if (name !== undefined) at = writeField(bytes, at, name)
-    at = copyBytes(encodedProperties, bytes, writeUint32(bytes, at, encodedProperties.length))
-    copyBytes(payload, bytes, at)
+    const bytes = Buffer.allocUnsafe(headRoom + this.lengthOf(message))
+    this.write(message, bytes, headRoom)
     return bytes
+  }
+
+  /** How many bytes `write` needs. */
+  lengthOf ({ topic, expiresAt, publisher, encodedProperties, payload }: Message): number {
+    return fixedBytes + topic.bytes.length + (expiresAt === Infinity ? 0 : expiryBytes) +
+      (publisher === undefined ? 0 : publisherBytes + this.#bytesOf(publisher).length) + encodedProperties.length + payload.length
+  }
+
+  /** Writes the message into `target` at `at`; returns the position after it. */
+  write (message: Message, target: Buffer, at: number): number {
+    const { topic, expiresAt, publisher, encodedProperties, payload } = message
+    target[at] = firstByteOf(message)
+    let position = writeField(target, at + 1, topic.bytes)
+    if (expiresAt !== Infinity) position = writeExpiry(target, position, message)
+    if (publisher !== undefined) position = writeField(target, position, this.#bytesOf(publisher))
+    position = copyBytes(encodedProperties, target, writeUint32(target, position, encodedProperties.length))
+    return copyBytes(payload, target, position)
   }
 
   /**
@@ -42,23 +56,40 @@ export class MessageCodec {
    * @throws MqttError Malformed Packet for bytes that `encode` did not make
    */
   decode (bytes: Buffer, start = 0): Message {
+    return this.read(Buffer.from(bytes.subarray(start)), 0, bytes.length - start)
+  }
+
+  /**
+   * The message that stands in `bytes` from `start` to `end`. Its payload is a slice of them: see `Message.keep`.
+   * @throws MqttError Malformed Packet for bytes that `encode` did not make
+   */
+  read (bytes: Buffer, start: number, end: number): Message {
     const reader = this.#reader
-    reader.reset(bytes, start, bytes.length)
+    reader.reset(bytes, start, end)
     const first = reader.readByte()
-    const topic = this.#topics.named(reader.readString())
+    const topic = reader.readStringBytes(this.#topics) ?? emptyTopic
     const expiresAt = (first & expiryBit) === 0 ? Infinity : readTime(reader)
     const expiry = (first & expiryBit) === 0 ? undefined : reader.readUint32()
-    const publisher = (first & publisherBit) === 0 ? undefined : reader.readString()
-    const properties = withExpiry(decodeMessageProperties(Buffer.from(reader.readBytes(reader.readUint32()))), expiry)
-    const payload = Buffer.from(reader.readRest())
+    const publisher = (first & publisherBit) === 0 ? undefined : (reader.readStringBytes(this.#publishers) ?? emptyTopic).name
+    const properties = withExpiry(readProperties(reader), expiry)
+    const payload = reader.readRest()
     reader.release()
     return new Message({ payload, qos: qosOf(first), retain: (first & retainBit) !== 0, properties }, topic, publisher, expiresAt)
   }
+
+  #bytesOf (publisher: string): Buffer {
+    if (publisher !== this.#publisher) {
+      this.#publisher = publisher
+      this.#publisherBytes = Buffer.from(publisher)
+    }
+    return this.#publisherBytes
+  }
 }
 
-function lengthOf ({ topic, expiresAt, encodedProperties, payload }: Message, publisher: Buffer | undefined): number {
-  return fixedBytes + topic.bytes.length + (expiresAt === Infinity ? 0 : expiryBytes) +
-    (publisher === undefined ? 0 : publisherBytes + publisher.length) + encodedProperties.length + payload.length
+/** Values that are bytes are kept with the message: they must not keep alive what stood around them. */
+function readProperties (reader: Reader): MessageProperties | undefined {
+  const length = reader.readUint32()
+  return length === 0 ? undefined : decodeMessageProperties(Buffer.from(reader.readBytes(length)))
 }
 
 function firstByteOf ({ qos, retain, publisher, expiresAt }: Message): number {
