@@ -18,7 +18,7 @@ export interface ClusterOptions extends RoundOptions {
 export const help = `npm run bench:cluster -- [options]
 
   --only a,b      qos0-1x, qos1-1x, stay-1x, qos0-10x, … stay-100x, latency-qos0, latency-stay,
-                  alone-1x, alone-10x, alone-100x, or how their names begin (default: all)
+                  here-1x, … here-100x, alone-1x, alone-10x, alone-100x, or how their names begin (default: all)
   --brokers a,b   myelin, aedes (default: all that are installed)
   --rounds N      runs of each scenario and broker, in turns (default 3)
   --seconds S     how long is measured (default 5), and --warmup S how long it runs before that (default 2)

@@ -4,13 +4,13 @@ import { dirname, join } from 'node:path'
 import type { Bench } from '../report.ts'
 import { describeMachine } from '../runner/machine.ts'
 import { loadOf, progress, rotated } from '../runner/rounds.ts'
-import { select, type Scenario } from '../runner/scenarios.ts'
+import { select } from '../runner/scenarios.ts'
 import type { Result } from '../runner/trial.ts'
 import { clusteredBrokers, type ClusteredBroker } from './brokers.ts'
 import { help, readClusterOptions, type ClusterOptions } from './options.ts'
 import { BenchRedis, redisVersion } from './redis.ts'
 import { clusterReport } from './report.ts'
-import { scenarios } from './scenarios.ts'
+import { scenarios, type ClusterScenario } from './scenarios.ts'
 import { ClusterLaboratory } from './trial.ts'
 
 /** The folder of the project, wherever this file was compiled to. */
@@ -61,7 +61,7 @@ async function onRedis (root: string, { isDurable }: ClusterOptions, signal: Abo
 }
 
 /** Brokers take turns, and the order changes from round to round. */
-async function rounds (laboratory: ClusterLaboratory, scenarios: readonly Scenario[], brokers: readonly ClusteredBroker[], options: ClusterOptions): Promise<Result[]> {
+async function rounds (laboratory: ClusterLaboratory, scenarios: readonly ClusterScenario[], brokers: readonly ClusteredBroker[], options: ClusterOptions): Promise<Result[]> {
   const results: Result[] = []
   for (let round = 1; round <= options.rounds; round++) {
     for (const scenario of scenarios) {

@@ -4,12 +4,13 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { machineBusySeconds, usageOf } from '../load/usage.ts'
 import { freePort, listening, pause, stop } from '../runner/processes.ts'
-import type { LoadArguments, Scenario } from '../runner/scenarios.ts'
+import type { LoadArguments } from '../runner/scenarios.ts'
 import { argumentsOf, parse, type Result, type Told } from '../runner/trial.ts'
 import type { ClusteredBroker } from './brokers.ts'
 import type { BenchRedis } from './redis.ts'
+import type { ClusterScenario } from './scenarios.ts'
 
-const settlingSeconds = 1
+const settlingSeconds = 0.5
 const loadProgram = join(import.meta.dirname, '../load', `main${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
 
 interface Node { readonly port: number, readonly server: ChildProcess }
@@ -24,7 +25,7 @@ export class ClusterLaboratory {
     this.#signal = signal
   }
 
-  async run (broker: ClusteredBroker, scenario: Scenario, extra: LoadArguments, round: number): Promise<Result> {
+  async run (broker: ClusteredBroker, scenario: ClusterScenario, extra: LoadArguments, round: number): Promise<Result> {
     const told = await this.#measure(broker, scenario, extra).catch((error: unknown) => {
       this.#signal.throwIfAborted()
       return { figures: {}, failed: error instanceof Error ? error.message : String(error) }
@@ -32,13 +33,14 @@ export class ClusterLaboratory {
     return { round, scenario: scenario.id, broker: broker.name, ...told }
   }
 
-  async #measure (broker: ClusteredBroker, { shape, load }: Scenario, extra: LoadArguments): Promise<Told> {
+  async #measure (broker: ClusteredBroker, { shape, load, isTogether }: ClusterScenario, extra: LoadArguments): Promise<Told> {
     await this.#redis.flush()
     const nodes: Node[] = []
     try {
       for (let i = 0; i < 2; i++) nodes.push(await this.#start(broker))
       await pause(settlingSeconds)
-      const [publishers, subscribers] = nodes as [Node, Node]
+      const [publishers, other] = nodes as [Node, Node]
+      const subscribers = isTogether === true ? publishers : other
       return await this.#load(nodes, shape, {
         ...load, ...extra, port: publishers.port, pid: publishers.server.pid ?? 0,
         subscriberPort: subscribers.port, subscriberPid: subscribers.server.pid ?? 0, redisPort: this.#redis.port,

@@ -108,7 +108,7 @@ export function allScenarios (subscriptions: readonly number[], connections: rea
 }
 
 /** Those that are named, or whose name begins with what is named. @throws RangeError for a name that fits none */
-export function select (scenarios: readonly Scenario[], names: readonly string[]): Scenario[] {
+export function select<T extends Scenario> (scenarios: readonly T[], names: readonly string[]): T[] {
   for (const name of names) {
     if (!scenarios.some(({ id }) => id.startsWith(name))) throw new RangeError(`--only: no scenario ${name}; there are ${scenarios.map(({ id }) => id).join(', ')}`)
   }

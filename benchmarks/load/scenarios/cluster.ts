@@ -1,11 +1,11 @@
 import { assemble, settle, start, type Parties } from '../flow.ts'
-import { pause, type Load, type Snapshot } from '../load.ts'
+import { pause, type Load } from '../load.ts'
 import { RedisWatch, type RedisUsage } from '../redis.ts'
 import { usageOf } from '../usage.ts'
 import { partiesOf } from './flow.ts'
 
 /** Seconds until nodes that tell each other of subscriptions after SUBACK have done so. */
-const settling = 1
+const settling = 0.5
 
 /** Publishers at one node, subscribers at another: what goes through Redis for each message, and how long it takes. */
 export async function clusterScenario (load: Load): Promise<Record<string, unknown>> {
@@ -25,15 +25,18 @@ export async function clusterScenario (load: Load): Promise<Record<string, unkno
 }
 
 async function measure (load: Load, { flow: { fan } }: Parties, watch: RedisWatch): Promise<Record<string, number>> {
-  const { seconds, subscriberPid } = load.options
+  const { seconds, pid, subscriberPid } = load.options
   const before = { redis: await watch.usage(), cpu: usageOf(subscriberPid).cpuSeconds }
   const [from, to] = await load.measure(seconds)
   const after = { redis: await watch.usage(), cpu: usageOf(subscriberPid).cpuSeconds }
   const deliveries = to.received - from.received
+  const publisherCpu = to.broker.cpuSeconds - from.broker.cpuSeconds
+  const subscriberCpu = after.cpu - before.cpu
+  const nodesCpu = pid === subscriberPid ? subscriberCpu : publisherCpu + subscriberCpu
   return {
     ...load.figures(from, to, deliveries),
-    publisherCpuUs: perMessage(from, to, fan, (to.broker.cpuSeconds - from.broker.cpuSeconds) * 1e6),
-    subscriberCpuUs: (after.cpu - before.cpu) * 1e6 / deliveries,
+    publisherCpuUs: publisherCpu * 1e6 / (deliveries / fan), subscriberCpuUs: subscriberCpu * 1e6 / deliveries,
+    clusterCpuUs: (nodesCpu + after.redis.cpuSeconds - before.redis.cpuSeconds) * 1e6 / deliveries,
     ...redisFigures(before.redis, after.redis, deliveries, fan),
   }
 }
@@ -72,8 +75,4 @@ async function commandsSent ({ totals, options: { redisPort, seconds } }: Load):
   const [sentThen, scriptedThen] = watch.counts
   watch.close()
   return { fromClients: sentThen - sent, fromScripts: scriptedThen - scripted, received: totals.received - received }
-}
-
-function perMessage ({ received }: Snapshot, to: Snapshot, fan: number, value: number): number {
-  return value / ((to.received - received) / fan)
 }
