@@ -1,8 +1,10 @@
 import t from 'tap'
-import { Cluster, Redis } from 'ioredis'
+import fc from 'fast-check'
+import { Cluster, Command, Redis } from 'ioredis'
 import { ErrorCode, type SessionRecord, type Store } from '../lib/index.ts'
 import { describe, remedyFor } from '../plugins/redis/errors.ts'
 import { redisPersistence, type RedisOptions } from '../plugins/redis/index.ts'
+import { ScriptCommand } from '../plugins/redis/script-command.ts'
 import { testStore, type StoreHarness } from '../plugins/testing/index.ts'
 import { contentsOf, fetchAll } from './contract/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, subscriptionTo, TestQueue } from './contract/store-records.ts'
@@ -140,6 +142,20 @@ t.test('a commit with 1,000 deliveries is one command', async t => {
   t.match(stats, /cmdstat_evalsha:calls=1,/)
   t.notMatch(stats, /cmdstat_eval:/)
   t.equal((await contentsOf(store)).sessions.size, 1_000)
+})
+
+t.test('a script is called with the very bytes that ioredis would send', t => {
+  const connection = new Redis({ lazyConnect: true, keyPrefix: 'host:' })
+  const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 100 }), fc.string({ minLength: 40, maxLength: 60 }))
+  const argument = fc.oneof(text, fc.integer(), fc.uint8Array({ maxLength: 100 }).map(bytes => Buffer.from(bytes)))
+  fc.assert(fc.property(fc.array(argument), args => {
+    const usual = new Command('EVALSHA', ['hash', 1, '{myelin}:', ...args], { keyPrefix: 'host:' })
+    const own = new ScriptCommand(connection, 'EVALSHA', 'hash', '{myelin}:', args)
+    t.strictSame(own.getKeys(), usual.getKeys())
+    return own.toWritable().equals(Buffer.from(usual.toWritable({})))
+  }))
+  connection.disconnect()
+  t.end()
 })
 
 t.test('more than a command can take is taken in parts', async t => {

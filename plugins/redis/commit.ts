@@ -64,8 +64,9 @@ export class CommitEncoder {
 
   #finish (cluster: ClusterChanges | undefined): Argument[] | undefined {
     const begun = cluster?.begun ?? []
-    const queues = [...this.#queues].flatMap(([session, queue]) => encodeQueue(session, queue))
-    const writes = [...this.#ofClients(cluster), ...this.#first, ...queues, ...this.#last]
+    const writes = [...this.#ofClients(cluster), ...this.#first]
+    for (const [session, queue] of this.#queues) encodeQueue(writes, session, queue)
+    for (const arg of this.#last) writes.push(arg)
     if (writes.length === 0 && cluster === undefined) return undefined // a node may only want to know where the log ends
     const moves = cluster?.moves ?? ''
     const args = [
@@ -161,14 +162,13 @@ export class CommitEncoder {
   }
 }
 
-function encodeQueue (session: number, { queued, inFlight, removed, end, sent, origin }: QueueChanges): Argument[] {
+/** Adds it to `args`. */
+function encodeQueue (args: Argument[], session: number, { queued, inFlight, removed, end, sent, origin }: QueueChanges): void {
   const number = String(session)
-  const args: Argument[] = []
   for (const [length, page] of pagesOf(queued)) args.push('HSET', `q:${number}`, length, ...page)
   for (const [length, page] of pagesOf(inFlight)) args.push('HSET', `i:${number}`, length, ...page)
   if (end + sent > 0) args.push('reach', number, end === 0 ? '' : end, sent === 0 ? '' : sent, origin === 0 ? '' : origin)
   for (const [length, page] of pagesOf(removed)) args.push('remove', number, length, ...page)
-  return args
 }
 
 /** `values` in parts that one command can take, with their lengths. */

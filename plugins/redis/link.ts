@@ -1,10 +1,11 @@
 import { closed, describe, isUnknownScript, remedyFor, withoutCommand } from './errors.ts'
-import { newConnection, retryDelayMs, type Connection, type Settings } from './options.ts'
+import { newConnection, retryDelayMs, type Argument, type Connection, type Settings } from './options.ts'
 import { rootKey } from './layout.ts'
 import type { Script } from './script.ts'
+import { ScriptCommand } from './script-command.ts'
 import { storeFailed } from '../../lib/index.ts'
 
-export type Argument = string | Buffer | number
+export type { Argument }
 
 /** Who wants to know when what was sent is lost, and when it can be sent again. */
 export interface LinkWatcher {
@@ -66,7 +67,7 @@ export class Link {
     const isKnown = this.#known.has(sha)
     this.#known.add(sha)
     try {
-      return await this.connection.callBuffer(isKnown ? 'EVALSHA' : 'EVAL', [isKnown ? sha : lua, 1, this.root, ...args])
+      return await this.connection.sendCommand(new ScriptCommand(this.connection, isKnown ? 'EVALSHA' : 'EVAL', isKnown ? sha : lua, this.root, args))
     } catch (error) {
       if (isUnknownScript(error)) this.#known.clear()
       throw error

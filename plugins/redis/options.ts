@@ -16,6 +16,9 @@ export interface RedisOptions {
   readonly commitDelayMs?: number
 }
 
+/** What a command or a script is given. */
+export type Argument = string | Buffer | number
+
 /** A connection of package `ioredis`. */
 export type Connection = Redis | Cluster
 

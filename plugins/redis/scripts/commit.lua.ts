@@ -204,14 +204,12 @@ function writes.send ()
   redis.call('XADD', P .. 'in:' .. generation, text(position) .. '-0', 'f', bytes, 't', text(backlogs[generation]))
 end
 
--- Entries that are not frames have no number of bytes.
+-- Entries that are not frames have no number of bytes. They are few, and frames are large, so one is read at a time.
 local function settle_bytes (from, position)
   while position >= from do
-    local page = redis.call('XREVRANGE', P .. 'in:' .. G, text(position) .. '-0', text(from) .. '-0', 'COUNT', 8)
-    for _, entry in ipairs(page) do
-      if entry[2][3] == 't' then return redis.call('HSET', P .. 'cub', G, entry[2][4]) end
-    end
-    position = page[1] and tonumber(page[#page][1]:match('^%d+')) - 1 or 0
+    local entry = redis.call('XREVRANGE', P .. 'in:' .. G, text(position) .. '-0', text(from) .. '-0', 'COUNT', 1)[1]
+    if entry and entry[2][3] == 't' then return redis.call('HSET', P .. 'cub', G, entry[2][4]) end
+    position = entry and tonumber(entry[1]:match('^%d+')) - 1 or 0
   end
 end
 
