@@ -123,7 +123,7 @@ export class Pipe {
     this.#open--
     this.#isStalled = true
     const remedy = remedyFor(error)
-    this.#tell(remedy !== 'wait', error as Error)
+    if (remedy !== 'resend') this.#tell(remedy !== 'wait', error as Error) // an order that is wrong is what the one before it has left
     if (remedy === 'fenced') {
       this.#fence()
       return
