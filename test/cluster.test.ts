@@ -188,6 +188,28 @@ t.test('a node that slept finds itself fenced, closes its Clients and joins anew
   t.same(await again.payloads(), ['x'])
 })
 
+t.test('what is published at a node while it joins anew reaches those who were there, and is not acknowledged before', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [subscriber] = await cluster.durable(0, 's')
+  await subscriber.subscribe('a', { qos: 1 })
+  const { node, broker } = cluster.at(0)
+  node.cut()
+  await cluster.pass(30_000)
+  node.mend()
+  node.log.hold() // it is told of nobody yet
+  await cluster.pass(3_000)
+  t.equal(subscriber.isEnded, true)
+  let isAcknowledged = false
+  const published = broker.publish('a', 'x', { qos: 1 }).then(() => { isAcknowledged = true })
+  await cluster.settle()
+  t.equal(isAcknowledged, false)
+  node.log.release()
+  await cluster.pass(1_000)
+  await published
+  const [again] = await cluster.durable(1, 's')
+  t.same(await again.payloads(), ['x'])
+})
+
 t.test('a graceful close hands Sessions over at once', async t => {
   const cluster = await TestCluster.start(t, 2)
   const [client] = await cluster.durable(0, 's')

@@ -51,6 +51,7 @@ export class Cluster implements EmitterEvents {
   readonly #inbox = new Gate<InboxEntry>(entry => { this.#inbound.received(entry) })
   readonly #frames = new FrameCodec()
   #stop: (() => void) | undefined = undefined
+  #rejoining: Promise<void> | undefined = undefined
   #isBeating = false
   #isClosed = false
 
@@ -127,8 +128,11 @@ export class Cluster implements EmitterEvents {
   fenced (): void {
     if (this.#isClosed) return
     this.#services.logger.error({ generation: this.generation }, 'the other nodes took this one for dead: it closes its clients and joins anew')
-    void this.#joinAnew()
+    this.#rejoining = this.#joinAnew().finally(() => { this.#rejoining = undefined })
   }
+
+  /** Resolves when this node knows again what the others want; undefined when it does. */
+  get rejoining (): Promise<void> | undefined { return this.#rejoining }
 
   reachable (isReachable: boolean, error: Error | undefined): void {
     this.isReachable = this.outbound.isReachable = isReachable
