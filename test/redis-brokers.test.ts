@@ -197,7 +197,8 @@ class Stage {
     broker.isAwake = false
     const { generation } = broker
     for (let i = 0; i < 34; i++) for (const { clock } of this.#awake) await clock.advance(250) // those who judge have listened for a lease
-    await this.world.nodes.lapse()
+    await this.world.nodes.command('ZINCRBY', 'hb', -600_000, generation)
+    await this.world.nodes.command('HSET', 'n', 'since', 1, 'heard', Date.now())
     await this.world.until('it is buried', async () => (await server.connection.hexists(this.world.nodes.key('nodes'), String(generation))) === 0)
   }
 
@@ -278,7 +279,7 @@ const scenes: Readonly<Record<string, (t: Test, stage: Stage) => Promise<void>>>
   },
 
   'Wills, with and without a delay, of Clients that vanish and one that comes back': async (t, stage) => {
-    const { first, second, third, world } = stage
+    const { first, second, third } = stage
     const watcher = await stage.subscriber(third, 'watcher', 'wills/#')
     const will = (name: string, willDelayInterval: number): IClientOptions =>
       ({ will: { topic: `wills/${name}`, payload: Buffer.from(name), qos: 1, retain: false, properties: { willDelayInterval } } })
