@@ -165,7 +165,7 @@ t.test('a commit that is refused is gathered again, however much has gathered si
   newer.waiters = new Array<Waiter>(count).fill(waiterOf(() => undefined, () => undefined))
   batch.unseal(newer)
   const [gathering, later] = [new Gathering(), new Gathering()]
-  later.messages = new Array<OutgoingMessage>(count).fill(new OutgoingMessage(message, Buffer.alloc(0)))
+  later.messages = new Array<OutgoingMessage>(count).fill(new OutgoingMessage(message, { bytes: Buffer.alloc(0), start: 0, end: 0 }))
   later.released = new Array<SessionReference>(count).fill({ clientIdentifier: 'c', session: 1 })
   gathering.add(later)
   t.same([batch.messages.length, batch.waiters.length, gathering.messages.length, gathering.released.length], [count, count, count, count])
