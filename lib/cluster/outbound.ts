@@ -8,6 +8,7 @@ import type { ClusterBatch, Expelled, JournalPeer } from '../store/journal-peer.
 import type { ClusterServices } from './cluster-services.ts'
 import { FrameCodec } from './frames.ts'
 import { Gathering } from './gathered.ts'
+import { OutboundBatch, type BatchOwner, type Told } from './outbound-batch.ts'
 import { inOrder, OutgoingMessage } from './outgoing-message.ts'
 import type { Peers } from './peers.ts'
 import { Sends } from './sends.ts'
@@ -18,7 +19,7 @@ const maximumVolatileBytes = 16 * 1024 * 1024
 const settledAtOnce = 256
 
 /** What gathers for the other nodes until the next commit. */
-export class Outbound implements Outgoing, JournalPeer {
+export class Outbound implements Outgoing, JournalPeer, BatchOwner {
   /** Whether the other nodes can be reached: while they cannot, QoS 0 does not wait for them. */
   isReachable = true
   readonly #services: ClusterServices
@@ -160,30 +161,26 @@ export class Outbound implements Outgoing, JournalPeer {
     const gathering = this.#gathering
     this.#gathering = new Gathering()
     this.#volatileBytes = 0
-    const routes = this.#services.router.routes?.take() ?? new Map<string, number>()
-    const retained = this.#peers.retained.take()
+    return new OutboundBatch(gathering, this.#told(gathering), this)
+  }
+
+  #told (gathering: Gathering): Told {
     const settled = this.#settled > this.#toldSettled ? this.#settled : 0
     this.#toldSettled = this.#settled
-    const sends = new Sends(this.#services, gathering, this.#peers.generation).all
-    const { presence, expired, taken, released, begun, recovered } = gathering
-    const takeBack = (): void => {
-      this.#services.router.routes?.takeBack(routes)
-      this.#peers.retained.takeBack(retained)
-      if (settled > 0) this.#toldSettled = 0
-      gathering.add(this.#gathering)
-      this.#gathering = gathering
-    }
     return {
-      routes, sends, settled, presence, expired, taken, released, begun, recovered,
-      moves: gathering.messages.some(({ message }) => message.qos > QoS.atMostOnce) ? this.#peers.moves : undefined,
-      hasChanges: settled + sends.length + routes.size > 0 || !gathering.isEmpty,
-      stored: () => { this.#peers.watchBacklog(sends) },
-      refused: kept => {
-        gathering.messages = gathering.messages.filter(({ message }) => kept.has(message))
-        takeBack()
-      },
-      unseal: takeBack,
+      routes: this.#services.router.routes?.take() ?? new Map<string, number>(), retained: this.#peers.retained.take(), settled, moves: this.#peers.moves,
+      sends: new Sends(this.#services, gathering, this.#peers.generation).all,
     }
+  }
+
+  stored ({ sends }: OutboundBatch): void { this.#peers.watchBacklog(sends) }
+
+  takeBack ({ gathering, told: { routes, retained, settled } }: OutboundBatch): void {
+    this.#services.router.routes?.takeBack(routes)
+    this.#peers.retained.takeBack(retained)
+    if (settled > 0) this.#toldSettled = 0
+    gathering.add(this.#gathering)
+    this.#gathering = gathering
   }
 
   learn (refusal: CommitRefused): Promise<void> { return this.#onRefused(refusal) }
