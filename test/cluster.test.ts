@@ -123,6 +123,31 @@ t.test('retained messages are everywhere', async t => {
   t.same(await late.payloads(), ['kept'])
 })
 
+t.test('a node that has missed what the log told forgets retained messages that were removed, and none of its own', async t => {
+  const cluster = await TestCluster.start(t, 2, { sysIntervalMs: 1_000 })
+  const publish = async (index: number, topic: string, text: string): Promise<void> => cluster.at(index).broker.publish(topic, text, { retain: true })
+  const topics = Array.from({ length: 2_500 }, (_, i) => `many/${i}`)
+  await Promise.all(['gone', 'replaced', ...topics].map(async topic => publish(0, topic, 'old')))
+  await cluster.pass(1_000)
+  const { node } = cluster.at(1)
+  await node.outrun(async () => {
+    await Promise.all([publish(0, 'gone', ''), publish(0, 'replaced', 'new'), publish(0, 'added', 'new'), ...topics.slice(0, 1_500).map(async topic => publish(0, topic, ''))])
+    node.requests.hold()
+    void publish(1, 'own', 'not committed yet')
+    void publish(1, 'many/1', 'not committed yet')
+  })
+  await cluster.settle()
+  const kept = new Map([['replaced', 'new'], ...topics.slice(1_500).map((topic): [string, string] => [topic, 'old']), ['added', 'new'], ['own', 'not committed yet'], ['many/1', 'not committed yet']])
+  node.requests.release()
+  await cluster.pass(1_000)
+  const [client] = await cluster.connect(1, 'c')
+  await client.subscribe('#')
+  const known = new Map((await client.messages()).map(({ topic, payload }) => [topic.name, payload.toString()]))
+  t.strictSame([...known].sort(), [...kept].sort())
+  await client.subscribe('$SYS/broker/version')
+  t.equal((await client.payloads()).length, 1)
+})
+
 t.test('a node that dies: its Sessions are taken over, their Wills published once, nothing acknowledged is lost', async t => {
   const cluster = await TestCluster.start(t)
   const will = { topicName: 'will', payload: Buffer.from('gone'), qos: 1 as const, retain: false, properties: undefined }

@@ -18,6 +18,8 @@ class HubCluster implements TestCluster {
 
   kill (emitter: Emitter): void { this.#hub.nodes.find(node => node.emitter === emitter)?.kill() }
 
+  async outrun (emitter: Emitter, run: () => Promise<void>): Promise<void> { await this.#hub.nodes.find(node => node.emitter === emitter)?.outrun(run) }
+
   async lapse (): Promise<void> { await this.#clock.advance(lapseMs) }
 
   left (): string[] { return this.#hub.state.left }

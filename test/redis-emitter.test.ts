@@ -103,7 +103,7 @@ t.test('a node that has missed entries of the log is told everything anew', asyn
   await nodes.redis.command('HINCRBY', 'n', 'log', 20_000)
   await nodes.redis.command('HINCRBY', 'n', 'moves', 7)
   await third.emitter.leave()
-  await second.until('it knows that one has left', () => second.log.at(-1)?.kind === 'retained' && second.moves === 8)
+  await second.until('it knows that one has left', () => second.log.at(-1)?.kind === 'retainedAnew' && second.moves === 8)
   t.strictSame(second.routesOf(first), new Map([['b', 1], ['d', 3]]))
   t.strictSame(second.routesOf(third), new Map())
   t.equal(second.retainedAs('r').at(-1)?.payload.toString(), 'old')

@@ -8,6 +8,8 @@ import { RetainedOrder } from './retained-order.ts'
 /** Bytes that may wait in a node's inbox; over it publishers to it are slowed down, until it has worked off half of them. */
 const maximumBacklog = 16 * 1024 * 1024
 const resumedBacklog = maximumBacklog / 2
+/** Retained messages that are looked at in one turn of the event loop. */
+const topicsAtOnce = 1_000
 
 /** What the log leads to elsewhere. */
 export interface PeersEvents {
@@ -114,6 +116,10 @@ export class Peers {
       case 'routes':
         this.#routes(entry)
         break
+      case 'retainedAnew':
+        if (entry.isComplete) void this.#forgetUntold()
+        else this.retained.beginAnew()
+        break
       case 'retained':
         if (this.retained.isNews(entry.topicName, entry.message, entry.generation, this.generation)) this.#retain(entry.topicName, entry.message)
         break
@@ -146,6 +152,20 @@ export class Peers {
     }
     for (const [topicFilter, connected] of routes) this.#services.router.setRemote(node, topicFilter, connected)
     if (isMore) this.#events.routesAdded(generation, position)
+  }
+
+  /** Takes away what was removed while this node was not told; some at a time, since there may be a million of them. */
+  async #forgetUntold (): Promise<void> {
+    const { retained } = this.#services.router
+    const untold = this.retained.untold()
+    let looked = 0
+    for (const { topicName } of retained) {
+      const isGone = untold(topicName)
+      if (isGone === undefined) return
+      if (isGone) retained.delete(topicName)
+      if (++looked % topicsAtOnce === 0) await new Promise(resolve => { setImmediate(resolve) })
+    }
+    this.retained.endAnew()
   }
 
   #retain (topicName: string, message: Message | undefined): void {

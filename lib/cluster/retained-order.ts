@@ -20,6 +20,8 @@ export class RetainedOrder {
   #gathered = new Set<string>()
   /** Topics that the log told of while the retained messages were being read; undefined once they have been. */
   #told: Set<string> | undefined = new Set()
+  /** Topics that the log has told of since all that is retained began to be told anew; undefined when it is not. */
+  #anew: Set<string> | undefined = undefined
 
   /** It was set, or removed, on this node. @param before what it was */
   set (topicName: string, before: Message | undefined): void {
@@ -61,6 +63,7 @@ export class RetainedOrder {
    * @returns whether that is newer than what is known here
    */
   isNews (topicName: string, message: Message | undefined, generation: number, own: number): boolean {
+    this.#anew?.add(topicName)
     if (generation !== own) this.#told?.add(topicName)
     const ahead = this.#ahead.get(topicName)
     if (ahead === undefined) return true
@@ -78,8 +81,30 @@ export class RetainedOrder {
   /** All retained messages have been read. */
   read (): void { this.#told = undefined }
 
+  /** Entries were missed, maybe own ones, too, which do not come back then: all that is retained is told from here on. */
+  beginAnew (): void {
+    this.#forgetUnderWay()
+    for (const ahead of this.#ahead.values()) ahead.logged = undefined
+    this.#anew = new Set()
+  }
+
+  /** All of it was told. @returns what says of a topic whether it is retained no more; undefined once something else has begun */
+  untold (): (topicName: string) => boolean | undefined {
+    const told = this.#anew
+    const isOurs = (topicName: string): boolean => this.#ahead.has(topicName) || topicName.startsWith('$SYS/') // not the others' yet, or never
+    return topicName => told === undefined || told !== this.#anew ? undefined : !told.has(topicName) && !isOurs(topicName)
+  }
+
+  /** What was not told of is forgotten. */
+  endAnew (): void { this.#anew = undefined }
+
   /** This node begins anew: what was under way does not come back as its own. What has gathered is still to be committed. */
   reset (): void {
+    this.#forgetUnderWay()
+    this.#anew = undefined
+  }
+
+  #forgetUnderWay (): void {
     for (const [topicName, ahead] of this.#ahead) {
       ahead.underWay = 0
       if (!this.#gathered.has(topicName)) this.#ahead.delete(topicName)

@@ -123,6 +123,11 @@ export type LogEntry = { readonly position: number, readonly generation: number 
   | { readonly kind: 'routes', readonly routes: ReadonlyMap<string, number | undefined>, readonly moves: number }
   /** By this node or another, or, where entries of the log were missed, by whoever it was: generation 0. Undefined when it was removed. */
   | { readonly kind: 'retained', readonly topicName: string, readonly message: Message | undefined }
+  /**
+   * Where entries of the log were missed: all that is retained is told anew, between a beginning and an end, as generation 0. What is not told of in between,
+   * or since, is retained no more.
+   */
+  | { readonly kind: 'retainedAnew', readonly isComplete: boolean }
 )
 
 /** What another node has sent. */

@@ -81,13 +81,15 @@ export class LogListener implements StreamListener {
     }
   }
 
-  /** All that is retained now. */
+  /** All that is retained now, and with it what is not. */
   async #tellRetained (link: Link, position: number): Promise<void> {
+    this.#log({ kind: 'retainedAnew', position, generation: 0, isComplete: false })
     for (let bucket = 0; bucket < retainedBuckets; bucket++) {
       for await (const [topicName, bytes] of fieldsOf(link, `ret:${bucket}`)) {
         this.#log({ kind: 'retained', position, generation: 0, topicName: topicName.toString(), message: this.#codec.decode(bytes) })
       }
     }
+    this.#log({ kind: 'retainedAnew', position, generation: 0, isComplete: true })
   }
 
   async #tell (entries: readonly StreamEntry[], link: Link): Promise<void> {

@@ -17,6 +17,8 @@ export interface TestCluster {
   kill (emitter: Emitter): MaybePromise<void>
   /** So much time passes that no node was heard of for a lease, and that who was at adopting has lost its right to. */
   lapse (): MaybePromise<void>
+  /** While that runs a node is told nothing of the log; when it has come to its end the log has lost what was in it then, but for the last entry. */
+  outrun (emitter: Emitter, run: () => Promise<void>): MaybePromise<void>
   /** Names of all that is kept, but for the log, counters and what is known of versions. */
   left (): MaybePromise<readonly string[]>
   /** The test is over. */
@@ -51,6 +53,9 @@ export class ClusterSubject {
     this.#killed.add(node)
     await this.cluster.kill(node.emitter)
   }
+
+  /** What happens in `run` is more than the log keeps for a node that does not listen. */
+  async outrun (node: TestNode, run: () => Promise<void>): Promise<void> { await this.cluster.outrun(node.emitter, run) }
 
   /** Time after which only those live who beat now. */
   async lapse (...living: readonly TestNode[]): Promise<void> {

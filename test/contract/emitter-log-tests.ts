@@ -199,6 +199,25 @@ function testRetained (it: EmitterTest): void {
     for (const name of left) assert.ok(first.retainedAs(name).every(message => message !== undefined))
   })
 
+  it('who has missed entries of the log is told all that is retained, and by that what is no more', async subject => {
+    const [first, second] = [await subject.start(), await subject.start()]
+    const set = async (retained: Readonly<Record<string, string | undefined>>, route: string): Promise<void> => first.commit({
+      retained: new Map(Object.entries(retained).map(([topicName, text]) => [topicName, text === undefined ? undefined : messageOf({ topicName, payload: Buffer.from(text), retain: true })])),
+    }, { routes: new Map([[route, 1]]) })
+    await set({ gone: 'x', stays: 'x', changes: 'x' }, 'before')
+    await second.until('it knows', () => second.routesOf(first).has('before'))
+    await subject.outrun(second, async () => { await set({ gone: undefined, changes: 'y', comes: 'z' }, 'meanwhile') })
+    await set({ stays: 'later' }, 'after')
+    const whereIs = (isEnd: boolean): number => second.log.map(entry => entry.kind === 'retainedAnew' && entry.isComplete === isEnd).lastIndexOf(true)
+    await second.until('it knows', () => second.routesOf(first).has('after') && second.retainedAs('stays').at(-1)?.payload.toString() === 'later' && whereIs(true) >= 0)
+    const [begin, end] = [whereIs(false), whereIs(true)]
+    assert.ok(begin >= 0 && begin < end, 'it has a beginning and an end')
+    const told = new Map(second.log.slice(begin, end).flatMap(entry => entry.kind === 'retained' ? [[entry.topicName, entry.message?.payload.toString()]] : []))
+    assert.deepEqual([...told.keys()].sort(), ['changes', 'comes', 'stays'])
+    assert.deepEqual([told.get('changes'), told.get('comes')], ['y', 'z'])
+    assert.deepEqual([...second.routesOf(first).keys()].sort(), ['after', 'before', 'meanwhile'])
+  })
+
   it('who joins is told what was retained since its store was opened', async subject => {
     const first = await subject.start()
     const second = await subject.open()

@@ -97,7 +97,7 @@ export class TestNode implements EmitterEvents {
   routesOf ({ generation }: TestNode): Map<string, number> {
     const routes = new Map<string, number>()
     for (const entry of this.log) {
-      if (entry.generation !== generation || entry.kind === 'retained') continue
+      if (entry.generation !== generation || entry.kind === 'retained' || entry.kind === 'retainedAnew') continue
       if (entry.kind !== 'routes') routes.clear()
       else for (const [filter, count] of entry.routes) change(routes, filter, count)
     }

@@ -9,7 +9,7 @@ import { Channel, type Schedule } from './channel.ts'
 import { FakeClock } from './fake-clock.ts'
 import { claim, storedSession } from './memory-hub-claim.ts'
 import { anew, commit, copyOf, readChanges } from './memory-hub-commit.ts'
-import { adoptPage, beat, bury, expectNode, Fenced, inboxOf, join, leave, nodesOf } from './memory-hub-members.ts'
+import { adoptPage, beat, bury, expectNode, Fenced, inboxOf, join, leave, nodesOf, resync } from './memory-hub-members.ts'
 import { HubState, type Listener, type PresenceListener } from './memory-hub-state.ts'
 
 export interface HubOptions {
@@ -93,6 +93,16 @@ export class MemoryNode {
   mend (): void {
     this.events?.reachable(true, undefined)
     for (const channel of this.channels) channel.release()
+  }
+
+  /** While that runs the node is told nothing, and so much happens that the log has lost it. */
+  async outrun (run: () => Promise<void>): Promise<void> {
+    this.log.hold()
+    await run()
+    this.log.drop()
+    const { events } = this
+    if (events !== undefined) for (const entry of resync(this.state, this.generation)) this.log.push(() => { this.#tell(events, entry) })
+    this.log.release()
   }
 
   /** Executes something, in its turn, as the node that this is now. */

@@ -44,10 +44,22 @@ export function join (state: HubState, listener: Listener, description: NodeDesc
 
 function snapshotOf (state: HubState, logEnd: number): LogEntry[] {
   const position = state.logEnd
-  const nodes = [...state.nodes.values()].flatMap(({ generation, description, routes }): LogEntry[] => [
-    { kind: 'joined', position, generation, description }, { kind: 'routes', position, generation, routes: new Map(routes), moves: state.moves },
-  ])
+  const nodes = [...state.nodes.values()].flatMap(node => wantsOf(node, position, state.moves))
   return [...nodes, ...state.log.slice(logEnd).filter(({ kind }) => kind === 'retained')]
+}
+
+/** What a node is told that has missed entries of the log. */
+export function resync (state: HubState, generation: number): LogEntry[] {
+  const position = state.logEnd
+  const nodes = Array.from({ length: state.generation }, (_, i): LogEntry => ({ kind: 'left', position, generation: i + 1 })).filter(entry => entry.generation !== generation)
+  const others = [...state.nodes.values()].filter(node => node.generation !== generation).flatMap(node => wantsOf(node, position, state.moves))
+  const retained = [...state.retained].map(([topicName, message]): LogEntry => ({ kind: 'retained', position, generation: 0, topicName, message }))
+  const [begin, end] = [false, true].map((isComplete): LogEntry => ({ kind: 'retainedAnew', position, generation: 0, isComplete })) as [LogEntry, LogEntry]
+  return [...nodes, ...others, begin, ...retained, end]
+}
+
+function wantsOf ({ generation, description, routes }: HubNode, position: number, moves: number): LogEntry[] {
+  return [{ kind: 'joined', position, generation, description }, { kind: 'routes', position, generation, routes: new Map(routes), moves }]
 }
 
 export function beat (state: HubState, generation: number, status: NodeStatus): Pulse {

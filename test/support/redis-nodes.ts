@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Redis } from 'ioredis'
 import type { Emitter } from '../../lib/index.ts'
 import type { RedisOptions } from '../../plugins/redis/index.ts'
 import { redisEmitter, type RedisEmitter } from '../../plugins/redis/redis-emitter.ts'
@@ -18,6 +20,7 @@ export class RedisNodes implements TestCluster {
   readonly #server: TestRedis
   readonly #redis: RedisOptions['redis']
   readonly #emitters: RedisEmitter[] = []
+  readonly #connections = new Map<Emitter, readonly Redis[]>()
 
   /** @param redis what nodes are given to reach it */
   constructor (server: TestRedis, redis: RedisOptions['redis'], prefix: string = `cluster-${++clusters}`) {
@@ -28,14 +31,30 @@ export class RedisNodes implements TestCluster {
 
   /** @param options other than those that all nodes are to have */
   node (options: Partial<RedisOptions> = {}): { readonly persistence: RedisEmitter['store'], readonly emitter: RedisEmitter } {
-    const emitter = redisEmitter(redisPersistence({ redis: this.#redis, prefix: this.prefix, ...options }))
+    const connections: Redis[] = []
+    const redis = typeof this.#redis === 'string' ? noting(new Redis(this.#redis, { lazyConnect: true }), connections) : this.#redis
+    const emitter = redisEmitter(redisPersistence({ redis, prefix: this.prefix, ...options }))
     this.#emitters.push(emitter)
+    this.#connections.set(emitter, connections)
     return { persistence: emitter.store, emitter }
   }
 
   kill (emitter: Emitter): void {
     for (const ours of this.#emitters) if (ours === emitter) ours.abandon()
     void emitter.store.close()
+  }
+
+  /** Where nodes are given a URL. */
+  async outrun (emitter: Emitter, run: () => Promise<void>): Promise<void> {
+    const connections = (this.#connections.get(emitter) ?? []).filter(({ status }) => status === 'ready')
+    await Promise.all(connections.map(connection => {
+      const ended = once(connection, 'end')
+      connection.disconnect()
+      return ended
+    }))
+    await run()
+    await this.command('XTRIM', 'lg', 'MAXLEN', 1)
+    await Promise.all(connections.map(connection => connection.connect()))
   }
 
   /** Instead of time, what is noted of it goes on. */
@@ -65,4 +84,15 @@ export class RedisNodes implements TestCluster {
   key (name: string): string { return `{${this.prefix}}:${name}` }
 
   command (name: string, key: string, ...more: (string | number)[]): Promise<unknown> { return this.#server.command(name, this.key(key), ...more) }
+}
+
+/** Notes which connections are made of it. */
+function noting (host: Redis, connections: Redis[]): Redis {
+  const duplicate = host.duplicate.bind(host)
+  host.duplicate = own => {
+    const connection = duplicate(own)
+    connections.push(connection)
+    return connection
+  }
+  return host
 }
