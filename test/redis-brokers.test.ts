@@ -257,8 +257,8 @@ const scenes: Readonly<Record<string, (t: Test, stage: Stage) => Promise<void>>>
     await stage.subscriber(first, 'sleeper', 'a', { will: { topic: 'wills', payload: Buffer.from('gone'), qos: 1, retain: false } })
     await stage.subscriber(first, 'volatile', 'b', { properties: { sessionExpiryInterval: 0 } })
     const watcher = await stage.subscriber(second, 'watcher', 'wills')
-    await stage.lapse(first)
     const { generation } = first
+    await stage.lapse(first)
     first.isAwake = true
     await world.until('it has joined anew', () => first.generation !== generation)
     t.strictSame(await stage.texts(watcher, 1), ['gone'])
