@@ -4,7 +4,7 @@ import { redisEmitter, type RedisOptions } from '../plugins/redis/index.ts'
 import { Remainders } from '../plugins/redis/remainders.ts'
 import { testEmitter } from '../plugins/testing/index.ts'
 import { remainderOf, TestNode } from './contract/emitter-node.ts'
-import { alone, messageOf, TestQueue } from './contract/store-records.ts'
+import { alone, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
 import { RedisNodes } from './support/redis-nodes.ts'
 import { RedisProxy } from './support/redis-proxy.ts'
 import { RedisServer, startRedis } from './support/redis-server.ts'
@@ -109,6 +109,16 @@ t.test('a node that has missed entries of the log is told everything anew', asyn
   t.equal(second.retainedAs('r').at(-1)?.payload.toString(), 'old')
   await first.commit({}, { routes: new Map([['e', 1]]) })
   await second.until('it goes on', () => second.routesOf(first).has('e'))
+})
+
+t.test('a Session that is stored for the first time by the commit that ends it leaves nothing', async t => {
+  const nodes = new Nodes(t)
+  const node = await nodes.start()
+  const { session } = await node.claim('c')
+  await node.commit({ sessions: new Map([[session, sessionRecord('c', { hasEnded: true })]]) }, { released: [{ clientIdentifier: 'c', session }] })
+  await node.remove(session)
+  await node.emitter.leave()
+  t.strictSame(await nodes.redis.left(), [])
 })
 
 t.test('an answer that was lost is given again, the same, and nothing is done twice', async t => {

@@ -64,7 +64,9 @@ export class CommitEncoder {
 
   #finish (cluster: ClusterChanges | undefined): Argument[] | undefined {
     const begun = cluster?.begun ?? []
-    const writes = [...this.#ofClients(cluster), ...this.#first]
+    const begins = begun.flatMap(({ session }) => ['begin', String(session)])
+    const releases = (cluster?.released ?? []).flatMap(({ session, clientIdentifier }) => ['release', String(session), clientIdentifier]) // a Session may begin, be stored and end in one commit
+    const writes = [...begins, ...this.#first, ...releases]
     for (const [session, queue] of this.#queues) encodeQueue(writes, session, queue)
     for (const arg of this.#last) writes.push(arg)
     if (writes.length === 0 && cluster === undefined) return undefined // a node may only want to know where the log ends
@@ -75,12 +77,6 @@ export class CommitEncoder {
     ]
     if (args.length > mostArguments) throw storeFailed(`a commit of ${args.length} parts is more than Redis takes at once`)
     return args
-  }
-
-  #ofClients (cluster: ClusterChanges | undefined): Argument[] {
-    if (cluster === undefined) return []
-    const released = cluster.released.flatMap(({ session, clientIdentifier }) => ['release', String(session), clientIdentifier])
-    return [...cluster.begun.flatMap(({ session }) => ['begin', String(session)]), ...released] // a Session may begin and end in one commit
   }
 
   #touched (session: number): string {
