@@ -132,6 +132,20 @@ t.test('the same for what a node that died was sent and had not stored', async t
   t.same(cluster.hub.state.left.filter(line => line.startsWith('inbox 2')), [])
 })
 
+t.test('a Will Message that is due while the store is full is published when there is room', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [watcher] = await cluster.connect(1, 'w')
+  await watcher.subscribe('will', { qos: 2 })
+  const will = { topicName: 'will', payload: Buffer.from('x'), qos: 2 as const, retain: false, properties: undefined }
+  const [mortal] = await cluster.durable(0, 'c', { will })
+  cluster.hub.failure = storeFull('full')
+  await mortal.vanish()
+  await cluster.pass(3_000)
+  cluster.hub.failure = undefined
+  await cluster.pass(3_000)
+  t.same(await watcher.payloads(), ['x'])
+})
+
 t.test('the same for the queue of a Client that reads it while the store is full', async t => {
   const cluster = await TestCluster.start(t, 2)
   const [subscriber] = await cluster.durable(1, 's', { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1 } })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
 import fc from 'fast-check'
-import type { BrokerOptions } from '../lib/index.ts'
+import { storeFull, type BrokerOptions } from '../lib/index.ts'
 import type { QoS } from '../lib/packet/packets.ts'
 import { LawWorld } from './support/law-world.ts'
 import { firstOf } from './support/qos-clients.ts'
@@ -20,6 +20,7 @@ type Operation =
   | { readonly name: 'kill' | 'start' | 'sleep' | 'wake' | 'close' | 'release' | 'mortalLost' | 'mortalParts', readonly node: number }
   | { readonly name: 'born', readonly node: number, readonly delay: number }
   | { readonly name: 'hold', readonly node: number, readonly channel: 'requests' | 'answers' | 'log' | 'inbox' }
+  | { readonly name: 'full', readonly isFull: boolean }
   | { readonly name: 'turn' }
   | { readonly name: 'pass', readonly ms: number }
 
@@ -53,6 +54,12 @@ const wild: fc.WeightedArbitrary<Operation>[] = [
   { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('mortalLost', 'mortalParts'), node }) },
 ]
 
+/** The store has no room for a while. */
+const tight: fc.WeightedArbitrary<Operation>[] = [
+  ...wild,
+  { weight: 3, arbitrary: fc.record({ name: fc.constant('full' as const), isFull: fc.boolean() }) },
+]
+
 async function run (operation: Operation, world: LawWorld): Promise<void> {
   switch (operation.name) {
     case 'publish': for (let i = 0; i < operation.count; i++) world.publishers[operation.who]?.publish(operation.topic, operation.qos); break
@@ -73,6 +80,7 @@ async function run (operation: Operation, world: LawWorld): Promise<void> {
     case 'close': await world.close(operation.node); break
     case 'hold': world.hold(operation.node, operation.channel); break
     case 'release': world.release(operation.node); break
+    case 'full': world.hub.failure = operation.isFull ? storeFull('full') : undefined; break
     case 'born': await world.bear(operation.node, operation.delay); break
     case 'mortalLost': await world.mortalAt(operation.node)?.lose(); break
     case 'mortalParts': await world.part(operation.node); break
@@ -103,16 +111,16 @@ function expectOnce (delivered: readonly string[], published: readonly Publicati
   }
 }
 
-function check (world: LawWorld, isSharedOnce: boolean): void {
+function check (world: LawWorld, isSharedOnce: boolean, isRefused = false): void {
   const { publishers, subscribers, restless, mortals, parted } = world
   const [all, some, ...sharers] = subscribers.map(({ delivered }) => delivered)
   for (const { faults } of world.roamers) assert.deepEqual(faults, [])
-  for (const { refused } of publishers) assert.equal(refused.size, 0, 'nobody is refused')
+  if (!isRefused) for (const { refused } of publishers) assert.equal(refused.size, 0, 'nobody is refused')
   expectAll(all ?? [], publishers, ['a', 'b'], 'all')
   expectAll((some ?? []).filter(line => line.startsWith('t/')), publishers, ['a'], 'some')
   const shared = sharers.flat()
   for (const { published, refused } of publishers) {
-    assert.deepEqual(published.filter(({ line, qos }) => qos > 0 && !shared.includes(line)), [], 'each message comes to a member')
+    assert.deepEqual(published.filter(({ line, qos, number }) => qos > 0 && !refused.has(number) && !shared.includes(line)), [], 'each message comes to a member')
     if (isSharedOnce) expectOnce(shared, published, refused, 'the members together')
     expectOnce(restless.delivered, published, new Set(published.map(({ number }) => number)), 'the restless one')
   }
@@ -143,14 +151,14 @@ function checkState ({ hub: { state }, nodes, subscribers }: LawWorld): void {
   for (const { broker } of nodes) assert.deepEqual([broker.metrics.queuedMessages, broker.metrics.queuedBytes], [0, 0], 'queues are counted')
 }
 
-function law (name: string, operations: readonly fc.WeightedArbitrary<Operation>[], isSharedOnce: boolean, options: BrokerOptions = {}): void {
+function law (name: string, operations: readonly fc.WeightedArbitrary<Operation>[], { isSharedOnce = false, isRefused = false }: { readonly isSharedOnce?: boolean, readonly isRefused?: boolean } = {}, options: BrokerOptions = {}): void {
   t.test(name, async () => {
     await fc.assert(fc.asyncProperty(fc.array(fc.oneof(...operations), { minLength: 10, maxLength: 60, size: 'max' }), async operations => {
       const world = await LawWorld.start(size, options)
       try {
         for (const operation of operations) await run(operation, world)
         await world.finish()
-        check(world, isSharedOnce)
+        check(world, isSharedOnce, isRefused)
       } finally {
         world.end()
       }
@@ -161,5 +169,6 @@ function law (name: string, operations: readonly fc.WeightedArbitrary<Operation>
 /** How many, and with what chance: the same each time, unless a longer look is wanted. */
 const runs = process.env['MYELIN_TEST_RUNS']
 
-law('Clients who go from node to node, however late nodes hear of it, get every acknowledged message in order, QoS 2 exactly once', calm, true)
-law('the same while nodes die, sleep, leave and come back; Wills are published once', wild, true)
+law('Clients who go from node to node, however late nodes hear of it, get every acknowledged message in order, QoS 2 exactly once', calm, { isSharedOnce: true })
+law('the same while nodes die, sleep, leave and come back; Wills are published once', wild, { isSharedOnce: true })
+law('and while the store has no room now and then: what was acknowledged comes all the same', tight, { isRefused: true })

@@ -82,8 +82,8 @@ export class Message {
     return this.qos > 0 && (this.origin === 0 || this.origin === Origin.will) && this.publisher === client
   }
 
-  /** Whether its publisher was told that it is kept: it must not be given up for want of room. */
-  get isPromised (): boolean { return this.origin !== 0 && this.origin !== Origin.will }
+  /** Whether nobody can be told any more that it is not kept: then it must not be given up for want of room. */
+  get isPromised (): boolean { return this.origin !== 0 }
 
   /** Whether the host has published it here, and was not told yet. */
   get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }

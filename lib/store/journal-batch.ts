@@ -166,7 +166,7 @@ export class JournalBatch implements Changes {
   /** Those who have waited for longer are told first: what they do then has its order. */
   waitBefore (waiters: readonly Waiter[]): void { this.waiters = [...waiters, ...this.waiters] }
 
-  /** Takes over messages that another batch had no room for, and whose publishers were told before that they are kept. @returns their bytes */
+  /** Takes over messages that another batch had no room for, and whose publishers cannot be told so any more. @returns their bytes */
   keep (failed: JournalBatch): number {
     const kept = failed.messages.filter(({ message }) => message.isPromised)
     failed.#kept = new Set(kept.map(({ message }) => message))

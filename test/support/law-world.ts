@@ -136,6 +136,7 @@ export class LawWorld implements Places {
 
   /** Everybody is there and awake, and everything comes to its end. */
   async finish (): Promise<void> {
+    this.hub.failure = undefined
     for (let i = 0; i < this.#nodes.length; i++) {
       await this.wake(i)
       this.release(i)
