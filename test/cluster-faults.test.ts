@@ -10,6 +10,7 @@ import { PendingMessage, waiterOf, type Waiter } from '../lib/store/pending-mess
 import { Topic } from '../lib/topic/topic.ts'
 import { TestCluster } from './support/cluster.ts'
 import { puback } from './support/exchanges.ts'
+import { connectPacket, PacketClient } from './support/harness.ts'
 
 t.test('a Shared Subscription of the host has a connected member', async t => {
   const cluster = await TestCluster.start(t, 2)
@@ -169,6 +170,31 @@ t.test('the same for the queue of a Client that reads it while the store is full
     }
   }
   t.same(got, payloads)
+})
+
+t.test('a store that has failed is asked again however many Clients connect', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [p] = await cluster.connect(0, 'p')
+  cluster.hub.failure = storeFull('full')
+  p.publish('r', 'x', { qos: 1, packetIdentifier: 1, retain: true })
+  await cluster.settle()
+  cluster.hub.failure = undefined
+  const { broker, clock } = cluster.at(0)
+  const before = broker.metrics.storeCommits
+  const state = { isOver: false, count: 0 }
+  const storm = async (): Promise<void> => {
+    while (!state.isOver) {
+      new PacketClient(broker, 5).send(connectPacket({ clientIdentifier: `c${state.count++}` }))
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+  const storms = storm()
+  await clock.advance(1_000)
+  for (let i = 0; i < 100; i++) await new Promise(resolve => { setImmediate(resolve) })
+  const commits = broker.metrics.storeCommits - before
+  state.isOver = true
+  await storms
+  t.ok(commits > 0, `${commits} commits beside ${state.count} Clients`)
 })
 
 t.test('a commit that is refused is gathered again, however much has gathered since', t => {

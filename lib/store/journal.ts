@@ -234,11 +234,10 @@ export class Journal {
     return this.#isCommitting ? new Promise(resolve => { this.#whenIdle.push(resolve) }) : Promise.resolve()
   }
 
-  /** What has waited is committed before the next pause. */
+  /** What has waited is committed before the next pause, unless the store has failed and is left alone for some time. */
   resume (): void {
     if (--this.#pauses > 0 || this.#isClosed || !this.#hasWork) return
-    if (this.isFailing) this.plan()
-    else void this.#commit()
+    if (!this.isFailing || this.#cancel === undefined) void this.#commit()
   }
 
   get #hasWork (): boolean { return this.#batch.hasWork || this.peer?.hasWork === true }
