@@ -8,9 +8,6 @@ export class LocalRoutes {
   /** Told when there is something to take. */
   onChange: () => void = () => undefined
 
-  /** All that is wanted, for nodes that know nothing of it yet. */
-  get all (): ReadonlyMap<string, number> { return this.#counts }
-
   /** A Session has subscribed to a filter, or does not any more. */
   count (topicFilter: string, change: 1 | -1): void {
     const before = this.#counts.get(topicFilter) ?? 0
