@@ -148,6 +148,25 @@ t.test('a node that has missed what the log told forgets retained messages that 
   t.equal((await client.payloads()).length, 1)
 })
 
+t.test('a retained message is removed at a node that has not heard of it yet [MQTT-3.3.1-6]', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  cluster.at(1).node.log.hold()
+  for (const [index, payload] of [[0, 'kept'], [1, '']] as const) {
+    const [publisher] = await cluster.connect(index, `p${index}`)
+    publisher.publish('r', payload, { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.settle()
+    t.equal((await publisher.takeType(PacketType.puback)).length, 1)
+  }
+  cluster.at(1).node.log.release()
+  await cluster.settle()
+  for (const index of [0, 1]) {
+    const [subscriber] = await cluster.connect(index, `s${index}`)
+    await subscriber.subscribe('r')
+    await cluster.settle()
+    t.same(await subscriber.payloads(), [], `node ${index}`)
+  }
+})
+
 t.test('a node that dies: its Sessions are taken over, their Wills published once, nothing acknowledged is lost', async t => {
   const cluster = await TestCluster.start(t)
   const will = { topicName: 'will', payload: Buffer.from('gone'), qos: 1 as const, retain: false, properties: undefined }

@@ -232,11 +232,13 @@ export class Router {
 
   #retain (message: Message): void {
     const before = this.#outgoing === undefined ? undefined : this.retained.get(message.topicName)
-    const isChanged = message.payload.length === 0
+    const isRemoval = message.payload.length === 0
+    const isChanged = isRemoval
       ? this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
       : this.retained.set(message.keep())
-    if (isChanged && !message.topicName.startsWith('$SYS/')) this.#keep(message, before) // those are made anew all the time
-    if (!isChanged && message.payload.length > 0) this.#services.dropped(undefined, message, 'retainedFull')
+    const isToKeep = isChanged || (isRemoval && this.#outgoing !== undefined) // another node may have set one that is not known here yet
+    if (isToKeep && !message.topicName.startsWith('$SYS/')) this.#keep(message, before) // those are made anew all the time
+    if (!isChanged && !isRemoval) this.#services.dropped(undefined, message, 'retainedFull')
   }
 
   #keep (message: Message, before: Message | undefined): void {

@@ -52,7 +52,7 @@ export function describe (error: unknown): MqttError {
   const cause = withoutCommand(error)
   const word = error instanceof Error ? firstWord(error) : ''
   if (word === 'OOM') return storeFull(`Redis has no memory left (${text}); raise its maxmemory, it goes on by itself`, { cause })
-  if (word === 'MISCONF') return storeFailed(`Redis cannot write to its disk and takes no changes (${text})`, { cause })
+  if (word === 'MISCONF') return storeFull(`Redis cannot write to its disk and takes no changes (${text}); it goes on by itself when there is room`, { cause })
   if (['NOAUTH', 'WRONGPASS', 'NOPERM'].includes(word)) return storeFailed(`Redis does not allow it (${text}); check user, password and access list`, { cause })
   return storeFailed(`Redis has failed (${text})`, { cause })
 }
