@@ -5,6 +5,8 @@ import type { Laboratory } from './laboratory.ts'
 /** Sessions of each kind. */
 const sessions = 2_000
 const queuedMessages = 20
+/** Of each Session that has more than one: so many that a node's buffers make no difference to what filters take. */
+const filtersOfSeveral = 10
 const parallel = 25
 
 /** What Redis and two nodes take for each of what they keep. Client Identifiers have 23 bytes, Topic Filters 32 and more. */
@@ -18,12 +20,14 @@ export async function measureMemory (laboratory: Laboratory): Promise<{ readonly
   const withVolatile = await laboratory.redisBytes()
   await leave(volatile)
 
-  const [start, ownStart, otherStart] = [await laboratory.redisBytes(), await used(0), await used(1)]
+  const [start, ownStart] = [await laboratory.redisBytes(), await used(0)]
   const clients = await online(home, 'staying', true, sessions, 1)
-  const [ownOnline, otherOnline] = [await used(0), await used(1)]
+  const ownOnline = await used(0)
   await leave(clients)
-  const [withOne, ownAway] = [await laboratory.redisBytes(), await used(0)]
-  await leave(await online(home, 'several', true, sessions, 10))
+  const [withOne, ownAway, otherStart] = [await laboratory.redisBytes(), await used(0), await used(1)]
+  const several = await online(home, 'several', true, sessions, filtersOfSeveral)
+  const otherOnline = await used(1)
+  await leave(several)
   const withTen = await laboratory.redisBytes()
   await fillQueues(other)
   const withMessages = await laboratory.redisBytes()
@@ -33,9 +37,9 @@ export async function measureMemory (laboratory: Laboratory): Promise<{ readonly
   return {
     redisBytes: {
       node: each(empty, laboratory.ports.length), volatile: each(withVolatile - empty), durable,
-      subscription: each((withTen - withOne) / sessions - durable, 9), queued: each(withMessages - withTen, sessions * queuedMessages),
+      subscription: each((withTen - withOne) / sessions - durable, filtersOfSeveral - 1), queued: each(withMessages - withTen, sessions * queuedMessages),
     },
-    nodeBytes: { process: resident, online: each(ownOnline - ownStart), away: each(ownAway - ownStart), route: each(otherOnline - otherStart) },
+    nodeBytes: { process: resident, online: each(ownOnline - ownStart), away: each(ownAway - ownStart), route: each(otherOnline - otherStart, sessions * filtersOfSeveral) },
   }
 }
 
