@@ -5,7 +5,7 @@ import { Message } from './contract/message.ts'
 import type { SubscriptionOptions } from './contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
 import { brokerClosed, checkNumber, checkQos } from './option-checks.ts'
-import type { MessageProperties, QoS } from './packet/packets.ts'
+import { QoS, type MessageProperties } from './packet/packets.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
 import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage, type Origin } from './protocol/publish-message.ts'
 import type { SessionServices } from './session/session-services.ts'
@@ -52,6 +52,8 @@ export class LocalClient {
     const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
     if (properties !== undefined) checkProperties(message)
     if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
+    const { cluster } = this.#services
+    if (cluster?.rejoining !== undefined && (qos > QoS.atMostOnce || retain)) await cluster.rejoining
     const published = await publishMessage(this.#services, message, host)
     if (published instanceof PendingMessage) await published.written()
     else if (published >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, published, 'onPublish refused the message')

@@ -131,7 +131,7 @@ export class Cluster implements EmitterEvents {
     this.#rejoining = this.#joinAnew().finally(() => { this.#rejoining = undefined })
   }
 
-  /** Resolves when this node knows again what the others want; undefined when it does. */
+  /** Resolves when this node, which joins anew, knows what the others want; undefined when it is one. What is published meanwhile has to wait. */
   get rejoining (): Promise<void> | undefined { return this.#rejoining }
 
   reachable (isReachable: boolean, error: Error | undefined): void {
@@ -168,6 +168,7 @@ export class Cluster implements EmitterEvents {
 
   /** Resolves when a QoS 1 or 2 message of that topic may be published; undefined when it may at once. */
   hold (topic: Topic): Promise<void> | undefined {
+    if (this.#rejoining !== undefined) return this.#rejoining
     if (!this.#peers.isCongested || !this.#services.router.remotesOf(topic).some(({ isCongested }) => isCongested)) return undefined
     return new Promise(resolve => { this.#services.clock.after(slowdownMs, resolve) })
   }

@@ -55,13 +55,7 @@ function wanted (message: Message, { client, isWill }: Origin): Message {
   return message
 }
 
-/** A node that joins anew knows of nobody meanwhile who wants the message elsewhere, where all Sessions are that it had. */
-function route (services: BrokerServices, message: Message, origin: Origin): MaybePromise<Published> {
-  const rejoining = message.qos === QoS.atMostOnce && !message.retain ? undefined : services.cluster?.rejoining
-  return rejoining === undefined ? routeNow(services, message, origin) : rejoining.then(() => routeNow(services, wanted(message, origin), origin))
-}
-
-function routeNow (services: BrokerServices, message: Message, origin: Origin): Published {
+function route (services: BrokerServices, message: Message, origin: Origin): Published {
   const count = services.router.route(message, origin.session)
   if (services.hooks.chains.published !== undefined) services.hooks.notify('published', { client: origin.client, message })
   const reasonCode = count === 0 ? ReasonCode.noMatchingSubscribers : ReasonCode.success

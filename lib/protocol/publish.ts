@@ -20,14 +20,19 @@ export function handlePublish (client: Client, packet: PublishPacket): Promise<v
   if (packet.qos === QoS.exactlyOnce && !isNew(client, packet.packetIdentifier)) return undefined
   if (packet.properties !== undefined) checkProperties(packet.properties)
   const hold = services.pressure.hold() ?? rateOf(client)?.hold() ?? (packet.qos === QoS.atMostOnce ? undefined : services.cluster?.hold(topic))
-  return hold === undefined ? whenStorable(client, packet, topic) : hold.then(() => whenStorable(client, packet, topic))
+  return hold === undefined ? whenStorable(client, packet, topic) : goOnAfter(hold, client, packet, topic)
 }
 
 /** What would be too much for the store to take in is held back, again if others were faster. Who publishes to those who are here, and connected, needs no store. */
 function whenStorable (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
   const isToStore = packet.retain || (packet.qos !== QoS.atMostOnce && client.needsStore)
   const hold = isToStore ? client.services.journal?.hold() : undefined
-  return hold === undefined ? publish(client, packet, topic) : hold.then(() => whenStorable(client, packet, topic))
+  return hold === undefined ? publish(client, packet, topic) : goOnAfter(hold, client, packet, topic)
+}
+
+// By itself: what a closure takes with it may be allocated by its function even when it is not made.
+function goOnAfter (hold: Promise<void>, client: Client, packet: PublishPacket, topic: Topic): Promise<void> {
+  return hold.then(() => whenStorable(client, packet, topic))
 }
 
 function rateOf (client: Client): PublishRate | undefined {
