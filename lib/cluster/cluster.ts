@@ -128,7 +128,8 @@ export class Cluster implements EmitterEvents {
   fenced (): void {
     if (this.#isClosed) return
     this.#services.logger.error({ generation: this.generation }, 'the other nodes took this one for dead: it closes its clients and joins anew')
-    this.#rejoining = this.#joinAnew().finally(() => { this.#rejoining = undefined })
+    const rejoining = this.#joinAnew().finally(() => { if (this.#rejoining === rejoining) this.#rejoining = undefined }) // it may have begun again by then
+    this.#rejoining = rejoining
   }
 
   /** Resolves when this node, which joins anew, knows what the others want; undefined when it is one. What is published meanwhile has to wait. */

@@ -87,9 +87,11 @@ export class Ownership implements Adopter {
   async evicted (notice: Notice): Promise<void> {
     this.#unused.delete(notice.session)
     if (this.#sessionOf(notice) === undefined) return
-    await this.#parts.peers.reached(notice.logPosition)
-    await this.#parts.standstill.run(() => {
-      const session = this.#sessionOf(notice)
+    const { peers, standstill } = this.#parts
+    const { generation } = peers
+    await peers.reached(notice.logPosition)
+    await standstill.run(() => {
+      const session = peers.generation === generation ? this.#sessionOf(notice) : undefined // else its position is one in another inbox
       if (session !== undefined) this.#giveUp(session)
     })
   }
