@@ -16,7 +16,9 @@ import { StreamTransport } from './connection/stream-transport.ts'
 import { WebSocketGate, type WebSocketOptions } from './connection/websocket-gate.ts'
 import { ClusterView } from './cluster-view.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
+import type { Clock } from './contract/clock.ts'
 import type { ClientInfo, Hooks, MaybePromise } from './contract/hooks.ts'
+import type { Logger } from './contract/logger.ts'
 import type { Message } from './contract/message.ts'
 import { LocalClient, type PublishOptions, type RequestOptions } from './local-client.ts'
 import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
@@ -117,6 +119,12 @@ export class Broker<Data = unknown> {
     topics.publish()
     this.#timers.push(clock.every(this.#sysIntervalMs, () => { topics.publish() }))
   }
+
+  /** The host's logger: for plugins. */
+  get logger (): Logger { return this.#parts.logger }
+
+  /** The host's clock: for plugins. */
+  get clock (): Clock { return this.#parts.clock }
 
   /** The limits in force. */
   get limits (): Readonly<Limits> { return this.#parts.limits }

@@ -2,7 +2,7 @@ export { createBroker, type Broker, type ListenerOptions, type Plugin } from './
 export type { BrokerOptions } from './options.ts'
 export { defaultLimits, type Limits } from './base/limits.ts'
 export type { Metrics } from './base/metrics.ts'
-export { ErrorCode, MqttError } from './base/errors.ts'
+export { ErrorCode, fileInvalid, MqttError, optionInvalid } from './base/errors.ts'
 export { ReasonCode, reasonCodeName } from './base/reason-codes.ts'
 export { version } from './base/version.ts'
 export { QoS } from './packet/packets.ts'

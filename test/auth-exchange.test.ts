@@ -2,7 +2,7 @@ import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { ReasonCode, type AuthenticationMethod, type Hooks } from '../lib/index.ts'
 import { PacketType, type AuthPacket, type ConnectPacket, type Packet, type Properties } from '../lib/packet/packets.ts'
-import { deriveScramCredentials, scramSha256 } from '../plugins/auth/scram.ts'
+import { deriveScramCredentials, scramSha256 } from '../plugins/scram/index.ts'
 import { exactly, will } from './support/exchanges.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
@@ -265,6 +265,24 @@ t.test('SCRAM-SHA-256 from CONNECT to CONNACK, and anew as the same user only', 
   exactly(t, renewed.answers, [{ type: PacketType.auth, reasonCode: 0, properties: dataOf(renewed.serverFinal, scram) }])
   exactly(t, (await login(client, again, 'bob', 'pencil')).answers, disconnect(ReasonCode.notAuthorized))
   t.equal(client.isEnded, true)
+})
+
+t.test('a Client that authenticates anew has new claims and a new time, and keeps its Client Identifier', async t => {
+  let round = 0
+  const renewing: AuthenticationMethod<Data> = {
+    name: 'RENEW',
+    start: () => ({ next: () => ({ allow: true, clientIdentifier: `name-${++round}`, claims: { round }, expiresAt: test.clock.now() + 10_000 }) }),
+  }
+  const test: TestBroker<Data> = await start(t, {}, [renewing])
+  const client = begin(test, dataOf(undefined, 'RENEW'))
+  await all(client)
+  await test.clock.advance(9_000)
+  client.send(auth(undefined, ReasonCode.reAuthenticate, 'RENEW'))
+  t.match(await all(client), [{ type: PacketType.auth, reasonCode: 0 }])
+  await test.clock.advance(9_000)
+  t.strictSame([...test.broker.clients()].map(({ clientIdentifier, claims }) => [clientIdentifier, claims]), [['name-1', { round: 2 }]])
+  await test.clock.advance(1_500)
+  t.match(await all(client), [{ type: PacketType.disconnect, reasonCode: ReasonCode.maximumConnectTime }])
 })
 
 t.test('a method that does not answer in time, or throws, refuses; the Client is told Not authorized (section 4.12)', async t => {

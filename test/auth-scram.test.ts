@@ -2,8 +2,8 @@ import t from 'tap'
 import fc from 'fast-check'
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { ErrorCode, ReasonCode, type ClientInfo, type Continue, type Exchange, type ExchangeRequest } from '../lib/index.ts'
-import { deriveScramCredentials, scramSha256, type ScramCredentials, type ScramOptions } from '../plugins/auth/scram.ts'
-import { saslPrepare } from '../plugins/auth/saslprep.ts'
+import { deriveScramCredentials, scramSha256, type ScramCredentials, type ScramOptions } from '../plugins/scram/index.ts'
+import { saslPrepare } from '../plugins/scram/saslprep.ts'
 
 const salt = Buffer.from('W22ZaJ0SNY7soEsUEjb6gQ==', 'base64')
 const derived = await deriveScramCredentials('pencil', { salt, iterations: 4096 })

@@ -1,7 +1,8 @@
+import { duplexPair } from 'node:stream'
 import t from 'tap'
 import { ErrorCode, ReasonCode, type AuthenticateRequest, type AuthenticateResult, type Hooks, type MessagePatch, type PublishRequest } from '../lib/index.ts'
 import { PacketType, type Packet, type SubscriptionRequest } from '../lib/packet/packets.ts'
-import { connect, forEachVersion, settled, startBroker } from './support/harness.ts'
+import { connect, forEachVersion, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { deferred, MemoryLogger, startObserved, tryConnect } from './support/observe.ts'
 
 const credentials = { username: 'anna', password: Buffer.from('secret') }
@@ -304,3 +305,60 @@ for (const [deniedPublish, answer, isEnded] of denials) {
     subscription.unsubscribe()
   })
 }
+
+t.test('authorizeConnection is asked before anything is read; what it refuses is closed, and told to refused', async t => {
+  const banned = { isBanned: true }
+  const refused: string[] = []
+  const hooks: Hooks = {
+    authorizeConnection: ({ connection: { transport } }) => transport === 'stream' && !banned.isBanned,
+    authenticate: () => { t.notOk(banned.isBanned, 'authenticate is not reached'); return true },
+    refused: ({ error }) => { refused.push(error.code) },
+  }
+  const test = await startBroker(t, { hooks })
+  const [ours, theirs] = duplexPair()
+  test.broker.handle(theirs)
+  t.equal(theirs.destroyed, true)
+  t.strictSame([ours.read(), refused, test.broker.metrics.connections], [null, ['MQTT_NOT_AUTHORIZED'], 0])
+  banned.isBanned = false
+  await connect(test)
+})
+
+t.test('authorizeConnection that throws or returns a promise refuses', async t => {
+  const broken = [() => { throw new Error('on purpose') }, (() => Promise.resolve(true)) as never] satisfies Hooks['authorizeConnection'][]
+  for (const authorizeConnection of broken) {
+    const test = await startObserved(t, { hooks: { authorizeConnection } })
+    const [, theirs] = duplexPair()
+    test.broker.handle(theirs)
+    t.equal(theirs.destroyed, true)
+    t.match(test.logger.take('error'), [/authorizeConnection failed/])
+  }
+})
+
+t.test('claims are told to every later hook; without any there are none', async t => {
+  const seen: unknown[] = []
+  const hooks: Hooks = {
+    authenticate: ({ username }) => username === undefined ? true : { allow: true, claims: { groups: ['admins'] } },
+    connected: ({ client }) => { seen.push(client.claims) },
+  }
+  const test = await startBroker(t, { hooks })
+  await connect(test)
+  await connect(test, { ...credentials, clientIdentifier: 'other' })
+  t.strictSame(seen, [{}, { groups: ['admins'] }])
+})
+
+forEachVersion(t, 'a connection ends when what it was let in with expires (0xA0)', async (t, protocolVersion) => {
+  const ended: unknown[] = []
+  const test: TestBroker = await startBroker(t, {
+    hooks: {
+      authenticate: () => ({ allow: true, expiresAt: test.clock.now() + 60_000 }),
+      disconnected: ({ reasonCode, error }) => { ended.push([reasonCode, error?.code]) },
+    },
+  })
+  const [client] = await connect(test, { protocolVersion, keepAlive: 0 })
+  await test.clock.advance(59_000)
+  t.equal(client.isEnded, false)
+  await test.clock.advance(1_500)
+  t.equal(client.isEnded, true)
+  t.strictSame(ended, [[ReasonCode.maximumConnectTime, 'MQTT_CREDENTIALS_EXPIRED']])
+  t.match(await client.take(), protocolVersion === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.maximumConnectTime }] : [])
+})

@@ -9,6 +9,7 @@ export const ErrorCode = {
   clientIdentifierNotValid: 'MQTT_CLIENT_IDENTIFIER_NOT_VALID',
   notAuthenticated: 'MQTT_NOT_AUTHENTICATED',
   notAuthorized: 'MQTT_NOT_AUTHORIZED',
+  credentialsExpired: 'MQTT_CREDENTIALS_EXPIRED',
   badAuthenticationMethod: 'MQTT_BAD_AUTHENTICATION_METHOD',
   topicNameInvalid: 'MQTT_TOPIC_NAME_INVALID',
   topicFilterInvalid: 'MQTT_TOPIC_FILTER_INVALID',
@@ -24,6 +25,7 @@ export const ErrorCode = {
   hookFailed: 'MQTT_HOOK_FAILED',
   proxyHeaderInvalid: 'MQTT_PROXY_HEADER_INVALID',
   optionInvalid: 'MQTT_OPTION_INVALID',
+  fileInvalid: 'MQTT_FILE_INVALID',
   brokerClosed: 'MQTT_BROKER_CLOSED',
   requestTimeout: 'MQTT_REQUEST_TIMEOUT',
   storeInUse: 'MQTT_STORE_IN_USE',
@@ -66,4 +68,14 @@ export function protocolError (message: string): MqttError {
 export function optionInvalid (option: string, expected: string, got: unknown): MqttError {
   return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError,
     `option "${option}" must be ${expected}, got ${typeof got === 'string' ? `"${got}"` : String(got)}`)
+}
+
+/**
+ * A file of rules, users or keys that cannot be read, or is not what it should be: whoever needs it lets nobody in, rather than everybody.
+ * @param path of the file
+ * @param fault what is wrong, without secrets, and what to do
+ * @param line counted from 1, where one is to blame
+ */
+export function fileInvalid (path: string, fault: string, line?: number, options?: ErrorOptions): MqttError {
+  return new MqttError(ErrorCode.fileInvalid, ReasonCode.implementationSpecificError, `${path}${line === undefined ? '' : `, line ${line}`}: ${fault}`, options)
 }

@@ -49,7 +49,11 @@ export class Connections {
     const admittance = this.#admission.enter(info.remoteAddress)
     this.#broker.metrics.connections++
     if (admittance === 'tooMany') {
-      this.#turnAway(transport)
+      this.#turnAway(transport, tooMany())
+      return
+    }
+    if (this.#broker.hooks.chains.authorizeConnection !== undefined && !this.#broker.hooks.allows('authorizeConnection', { connection: info })) {
+      this.#turnAway(transport, unwanted())
       return
     }
     const connection = new Connection(this.#broker, this.#shared, transport, this.#ended)
@@ -96,6 +100,7 @@ export class Connections {
     } else if (client.phase === 'connecting') {
       if (now - client.connection.connectedAt >= limits.connectTimeoutMs) connection.fail(connectTimeout(limits.connectTimeoutMs))
     } else if (client.silenceLimitMs > 0 && silentMs >= client.silenceLimitMs) connection.fail(silent(client))
+    else if (client.expiresAt !== undefined && now >= client.expiresAt) connection.fail(expired())
     else this.#checkSlow(connection, now)
   }
 
@@ -112,8 +117,7 @@ export class Connections {
     this.#ended(connection)
   }
 
-  #turnAway (transport: StartableTransport): void {
-    const error = new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many connections as maximumConnections or maximumConnectionsPerAddress allows')
+  #turnAway (transport: StartableTransport, error: MqttError): void {
     this.#broker.metrics.connectionsRefused++
     this.#broker.hooks.notify('refused', { connection: transport.info, error })
     transport.start(nobody) // so that a late error of the stream has a listener
@@ -135,6 +139,14 @@ export class Connections {
 
 const nobody: TransportListener = { received: () => undefined, drained: () => undefined, ended: () => undefined }
 
+function tooMany (): MqttError {
+  return new MqttError(ErrorCode.quotaExceeded, ReasonCode.quotaExceeded, 'there are as many connections as maximumConnections or maximumConnectionsPerAddress allows')
+}
+
+function unwanted (): MqttError {
+  return new MqttError(ErrorCode.notAuthorized, ReasonCode.notAuthorized, 'authorizeConnection refused the connection')
+}
+
 function tooFast (): MqttError {
   return new ConnectRefused(ErrorCode.connectionRateExceeded, ReasonCode.connectionRateExceeded, 'connections come faster than connectionRate allows')
 }
@@ -145,6 +157,10 @@ function connectTimeout (limitMs: number): MqttError {
 
 function silent (client: Client): MqttError {
   return new MqttError(ErrorCode.keepAliveTimeout, ReasonCode.keepAliveTimeout, `nothing was heard for ${client.silenceLimitMs} ms, 1.5 times the Keep Alive`)
+}
+
+function expired (): MqttError {
+  return new MqttError(ErrorCode.credentialsExpired, ReasonCode.maximumConnectTime, 'what the Client was let in with has expired')
 }
 
 function tooSlow (): MqttError {

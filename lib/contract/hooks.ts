@@ -32,6 +32,9 @@ export interface ConnectionInfo {
   readonly connectedAt: number
 }
 
+/** Statements about a Client that `authenticate` vouches for, by name: those of a token, say, or `groups`. Rules may refer to them. */
+export type Claims = Readonly<Record<string, unknown>>
+
 /** A Client as hooks see it. `Data` is what `authenticate` attached to it. */
 export interface ClientInfo<Data = unknown> {
   readonly clientIdentifier: string
@@ -41,6 +44,8 @@ export interface ClientInfo<Data = unknown> {
   readonly connection: ConnectionInfo
   /** What `authenticate` attached; undefined when it attached nothing. */
   readonly data: Data
+  /** What `authenticate` vouches for; empty when it said nothing. */
+  readonly claims: Claims
   /** Aborted when the Network Connection ends: give it to whatever a hook waits for. */
   readonly signal: AbortSignal
 }
@@ -68,6 +73,13 @@ export interface Allow<Data = unknown> {
   readonly username?: string
   /** Takes the place of the Client Identifier. */
   readonly clientIdentifier?: string
+  /** Told to later hooks as `client.claims`, whichever plugin they are of. */
+  readonly claims?: Claims
+  /**
+   * Milliseconds since the epoch: from then on the Client has to have authenticated anew (section 4.12.1), or its connection ends with Maximum connect time (0xA0).
+   * Default: never. Looked at twice a second.
+   */
+  readonly expiresAt?: number
 }
 
 /** Keeps the Client out. */
@@ -166,6 +178,8 @@ export interface Disconnected<Data = unknown> {
  * `hookTimeoutMs` denies; an observer's error is logged. All run in the order of registration.
  */
 export interface Hooks<Data = unknown> {
+  /** Asked when a connection comes, before a byte of it is read, so it must answer at once: whatever is not `true` closes it without a word. */
+  authorizeConnection?: (request: { readonly connection: ConnectionInfo }) => boolean
   authenticate?: (request: AuthenticateRequest) => MaybePromise<AuthenticateResult<Data>>
   authorizePublish?: (request: PublishRequest<Data>) => MaybePromise<AuthorizeResult>
   authorizeSubscribe?: (request: SubscribeRequest<Data>) => MaybePromise<AuthorizeResult>

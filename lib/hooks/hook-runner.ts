@@ -8,11 +8,12 @@ type HookName = keyof Hooks
 type Hook<K extends HookName> = NonNullable<Hooks[K]>
 type Request<K extends HookName> = Parameters<Hook<K>>[0]
 type Answer<K extends HookName> = Awaited<ReturnType<Hook<K>>>
+type ImmediateName = 'authorizeConnection' | 'authorizeDeliver'
 type Chains = { [K in HookName]?: readonly Hook<K>[] }
 type ObserverName = 'onDrop' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
 
 const hookNames: ReadonlySet<string> = new Set<HookName>([
-  'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
+  'authorizeConnection', 'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
   'onDrop', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
 ])
 
@@ -92,13 +93,13 @@ export class HookRunner {
     return ReasonCode.success
   }
 
-  /** Whether every `authorizeDeliver` allows, each of which must answer at once. */
-  authorizeDeliver (request: Request<'authorizeDeliver'>): boolean {
-    for (const hook of this.chains.authorizeDeliver ?? []) {
-      const answer: unknown = this.#ask('authorizeDeliver', hook, request)
+  /** Whether every hook of a name allows whose hooks must answer at once. */
+  allows<K extends ImmediateName> (name: K, request: Request<K>): boolean {
+    for (const hook of this.chains[name] ?? []) {
+      const answer: unknown = this.#ask(name, hook, request)
       if (answer instanceof Promise) {
         answer.catch(() => undefined)
-        this.#report('authorizeDeliver', new Error('it returned a promise, but must answer at once'))
+        this.#report(name, new Error('it returned a promise, but must answer at once'))
       }
       if (answer !== true) return false
     }

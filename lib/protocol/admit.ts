@@ -15,7 +15,7 @@ import { authorizeWill, willOf } from './will.ts'
  * is its own, CONNACK goes out and what waited follows.
  */
 export async function admit (client: Client, packet: ConnectPacket, allow: Allow, extra: Properties = {}): Promise<void> {
-  identify(client, allow)
+  client.identify(allow)
   await authorizeWill(client, packet)
   const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
   checkPatch(client, patch)
@@ -45,12 +45,6 @@ function releaseUnused ({ services: { cluster }, clientIdentifier, claimed }: Cl
 async function loadSession ({ services: { sessions }, clientIdentifier }: Client, { cleanStart }: ConnectPacket): Promise<void> {
   const session = sessions.get(clientIdentifier)
   if (!cleanStart && session?.isToBeLoaded === true) await session.load()
-}
-
-function identify (client: Client, { data, username, clientIdentifier }: Allow): void {
-  client.data = data
-  client.username = username ?? client.username
-  client.clientIdentifier = clientIdentifier ?? client.clientIdentifier
 }
 
 /** What hooks say goes on the wire: it must fit. */

@@ -57,8 +57,8 @@ async function finish (client: Client, accept: Accept): Promise<void> {
     await admit(client, authentication.connect, accept, authenticationProperties(client, accept.authenticationData))
     return
   }
-  if (accept.data !== undefined) client.data = accept.data
-  client.username = accept.username ?? client.username
+  const { clientIdentifier } = client
+  client.identify({ ...accept, clientIdentifier }) // its Session is that of the name it came with
   sendAuth(client, ReasonCode.success, accept.authenticationData)
 }
 

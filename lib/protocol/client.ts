@@ -1,7 +1,7 @@
 import type { MqttError } from '../base/errors.ts'
 import type { ReasonCode } from '../base/reason-codes.ts'
 import type { Exchange } from '../contract/authentication.ts'
-import type { ClientInfo, ConnectionInfo } from '../contract/hooks.ts'
+import type { Allow, Claims, ClientInfo, ConnectionInfo } from '../contract/hooks.ts'
 import type { ConnectPacket, Properties, ProtocolVersion } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
 import type { BrokerServices } from './broker-services.ts'
@@ -22,6 +22,8 @@ export interface Authentication {
   exchange: Exchange | undefined
 }
 
+const noClaims: Claims = Object.freeze({})
+
 /** The remote party of one Network Connection and its protocol state. */
 export class Client implements ClientInfo, Origin {
   readonly services: BrokerServices
@@ -33,6 +35,9 @@ export class Client implements ClientInfo, Origin {
   clientIdentifier = ''
   username: string | undefined = undefined
   data: unknown = undefined
+  claims: Claims = noClaims
+  /** Milliseconds since the epoch: until when it may stay without authenticating anew; undefined for as long as it likes. */
+  expiresAt: number | undefined = undefined
   session: Session | undefined = undefined
   /** The number under which the cluster knows the Session that it has or begins; 0 for none. */
   claimed = 0
@@ -75,6 +80,15 @@ export class Client implements ClientInfo, Origin {
   get ownSession (): Session {
     if (this.session === undefined) throw new Error('a packet was handled before CONNECT was accepted')
     return this.session
+  }
+
+  /** It is who `authenticate` says; what that leaves open stays. */
+  identify ({ data, username, clientIdentifier, claims, expiresAt }: Allow): void {
+    this.data = data ?? this.data
+    this.username = username ?? this.username
+    this.clientIdentifier = clientIdentifier ?? this.clientIdentifier
+    this.claims = claims ?? this.claims
+    this.expiresAt = expiresAt
   }
 
   /** Properties with a Reason String, where the Client wants them [MQTT-3.1.2-29]. */

@@ -44,8 +44,13 @@ function disconnect (client: Client, error: MqttError): Packet {
 
 function connack (error: MqttError): Packet {
   const own = error instanceof ConnectRefused ? error.properties : {}
-  const reasonCode = isReasonCodeOf(PacketType.connack, error.reasonCode) ? error.reasonCode : ReasonCode.unspecifiedError // [MQTT-3.2.2-8]
-  return { type: PacketType.connack, sessionPresent: false, reasonCode, properties: { ...explanation(error), ...own } }
+  return { type: PacketType.connack, sessionPresent: false, reasonCode: connackCodeOf(error), properties: { ...explanation(error), ...own } }
+}
+
+/** One whose Session was taken over before it was told that it has one may come again [MQTT-3.2.2-8]. */
+function connackCodeOf ({ reasonCode }: MqttError): ReasonCode {
+  if (reasonCode === ReasonCode.sessionTakenOver) return ReasonCode.serverBusy
+  return isReasonCodeOf(PacketType.connack, reasonCode) ? reasonCode : ReasonCode.unspecifiedError
 }
 
 /** What broke inside a hook is for the log alone; and a string on the wire has a limit, whoever wrote it. */

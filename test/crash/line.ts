@@ -125,7 +125,7 @@ export class Line {
       return
     }
     if (packet.type !== PacketType.connack) this.#fault(`got packet type ${packet.type} before CONNACK`)
-    else if (packet.reasonCode !== ReasonCode.success) this.#fault(`was refused: ${packet.reasonCode}`)
+    else if (packet.reasonCode !== ReasonCode.success) this.#fault(`was refused: ${packet.reasonCode} ${packet.properties?.reasonString ?? ''}`)
     else if (packet.sessionPresent !== (this.hasSession ?? packet.sessionPresent)) this.#fault(this.hasSession === true ? 'has lost its Session' : 'found a Session that is not its own')
     this.#isConnected = true
     this.connection++
