@@ -4,7 +4,7 @@ import { createBroker, memoryStore, ReasonCode, storeFull, storeInUse, type Brok
 import { PacketType, type ConnectPacket, type ProtocolVersion, type PublishPacket } from '../lib/packet/packets.ts'
 import { World } from './support/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubcomp, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
-import { connectPacket, PacketClient, settled } from './support/harness.ts'
+import { connectPacket, forEachVersion, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
 
 const sleeping = (fields: Partial<ConnectPacket> = {}): Partial<ConnectPacket> => lasting({ clientIdentifier: 'sleeper', ...fields })
@@ -507,6 +507,20 @@ forEachEnd('rights are asked about again for what was restored: subscriptions, a
   world.test.broker.hook({ authorizeSubscribe: ({ topicFilter }) => topicFilter !== 'secret', authorizeDeliver: ({ topicName }) => topicName !== 'secret' })
   t.strictSame(payloadsOf(await comeBack(world)), ['1'])
   t.strictSame(world.events.filter(event => event.startsWith('drop')), ['drop notAuthorized sleeper'])
+})
+
+forEachVersion(t, 'whose Session is taken over before it was told that it has one may come again: Server busy (0x89) [MQTT-3.2.2-8]', async (t, protocolVersion) => {
+  const world = await World.start(t)
+  world.store.holds = 'commits'
+  const packet = connectPacket({ ...sleeping(), protocolVersion })
+  const [first, second] = [0, 1].map(() => new PacketClient(world.test.broker, protocolVersion)) as [PacketClient, PacketClient]
+  first.send(packet)
+  await settled()
+  second.send(packet)
+  await settled()
+  await world.store.release()
+  t.match(await first.take(), [{ type: PacketType.connack, reasonCode: protocolVersion === 5 ? ReasonCode.serverBusy : ReasonCode.serverUnavailable }])
+  t.match(await second.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.success, sessionPresent: true }])
 })
 
 t.test('a store that cannot be opened: createBroker says why, and nothing is left running', async t => {
