@@ -18,7 +18,7 @@ t.test('a call that is repeated when later ones were executed has those not exec
   await redis.command('HSET', '{myelin}:last', generation, 0)
   const beat = async (): Promise<unknown> => redis.command('EVAL', beatScript.lua, 1, '{myelin}:', generation, 1, 8_000, '{}')
   const send = async (): Promise<unknown> =>
-    redis.command('EVAL', commitScript.lua, 1, '{myelin}:', generation, 2, '1', '', 0, 0, 'send', broker.cluster?.generation ?? 0, Buffer.alloc(0))
+    redis.command('EVAL', commitScript.lua, 1, '{myelin}:', generation, 2, '1', '', 0, 0, 0, 'send', broker.cluster?.generation ?? 0, Buffer.alloc(0))
   for (const ask of [beat, send, beat, send]) await ask() // the answers to the first two were lost
   t.equal(await redis.command('HGET', '{myelin}:inp', broker.cluster?.generation ?? 0), '1', 'one frame was sent')
   for (const key of ['last', 'nodes']) await redis.command('HDEL', `{myelin}:${key}`, generation)

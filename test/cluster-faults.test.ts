@@ -41,6 +41,28 @@ t.test('what a Session has acknowledged does not come again at its new node', as
   t.same(await second.payloads(), [])
 })
 
+t.test('what a Client published, and was not told of, does not take the place of what it retained at another node since', async t => {
+  for (const properties of [{ sessionExpiryInterval: 3600 }, { sessionExpiryInterval: 0 }]) {
+    const cluster = await TestCluster.start(t, 2)
+    const retain = (client: PacketClient, payload: string, packetIdentifier: number): unknown => client.publish('r', payload, { qos: 1, packetIdentifier, retain: true })
+    const [first] = await cluster.durable(0, 'p', { properties })
+    for (const channel of [cluster.at(0).node.requests, cluster.at(0).node.inbox]) channel.hold()
+    first.publish('b', 'under way', { qos: 1, packetIdentifier: 1, retain: true })
+    await cluster.settle()
+    retain(first, 'old', 2)
+    await cluster.settle()
+    const [[second]] = await Promise.all([cluster.durable(1, 'p', { properties }), cluster.pass(1_000)])
+    retain(second, 'old', 2)
+    retain(second, 'new', 3)
+    t.match((await second.take()).filter(({ type }) => type === PacketType.puback), [{ packetIdentifier: 2 }, { packetIdentifier: 3 }])
+    cluster.at(0).node.requests.release()
+    await cluster.pass(1_000)
+    cluster.at(0).node.inbox.release()
+    await cluster.pass(1_000)
+    t.same(await retained(cluster, 'r'), ['new', 'new', 'new'])
+  }
+})
+
 /** What a new subscriber of each node gets, and what is stored. */
 async function retained (cluster: TestCluster, topicName: string): Promise<string[]> {
   const seen = []

@@ -5,7 +5,7 @@ import type { ClusterBatch } from '../store/journal-peer.ts'
 import type { Gathering } from './gathered.ts'
 
 /** What a commit tells the other nodes, beside what has gathered for them. */
-export interface Told extends Pick<ClusterChanges, 'routes' | 'settled'> {
+export interface Told extends Pick<ClusterChanges, 'routes' | 'settled' | 'publishers'> {
   readonly sends: readonly Send[]
   /** Topics whose retained message is part of the commit. */
   readonly retained: ReadonlySet<string>
@@ -35,6 +35,7 @@ export class OutboundBatch implements ClusterBatch {
   get routes (): ClusterChanges['routes'] { return this.told.routes }
   get sends (): readonly Send[] { return this.told.sends }
   get settled (): number { return this.told.settled }
+  get publishers (): readonly number[] { return this.told.publishers }
   get presence (): ClusterChanges['presence'] { return this.gathering.presence }
   get expired (): ClusterChanges['expired'] { return this.gathering.expired }
   get taken (): ClusterChanges['taken'] { return this.gathering.taken }

@@ -157,20 +157,33 @@ export class Outbound implements Outgoing, JournalPeer, BatchOwner {
     this.#services.router.share(topicFilter)?.deliver(message)
   }
 
-  seal (): ClusterBatch {
+  /** The Client whose Session has ended here; undefined when that was told already. */
+  clientOf (released: number): string | undefined {
+    return this.#gathering.released.find(({ session }) => session === released)?.clientIdentifier
+  }
+
+  seal (messages: readonly { readonly message: Message }[]): ClusterBatch {
     const gathering = this.#gathering
     this.#gathering = new Gathering()
     this.#volatileBytes = 0
-    return new OutboundBatch(gathering, this.#told(gathering), this)
+    return new OutboundBatch(gathering, this.#told(gathering, messages), this)
   }
 
-  #told (gathering: Gathering): Told {
+  #told (gathering: Gathering, messages: readonly { readonly message: Message }[]): Told {
     const settled = this.#settled > this.#toldSettled ? this.#settled : 0
     this.#toldSettled = this.#settled
     return {
       routes: this.#services.router.routes?.take() ?? new Map<string, number>(), retained: this.#peers.retained.take(), settled, moves: this.#peers.moves,
-      sends: new Sends(this.#services, gathering, this.#peers.generation).all,
+      sends: new Sends(this.#services, gathering, this.#peers.generation).all, publishers: this.#publishersOf(messages, gathering),
     }
+  }
+
+  /** A Session that ends with this commit is its Client's until then. One without a number is known to no other node. */
+  #publishersOf (messages: readonly { readonly message: Message }[], { released }: Gathering): number[] {
+    const clients = new Set<string>()
+    for (const { message } of messages) if (message.publisher !== undefined && message.isSentAgainBy(message.publisher)) clients.add(message.publisher)
+    const ended = new Map(released.map(({ clientIdentifier, session }) => [clientIdentifier, session]))
+    return [...clients].map(client => this.#services.sessions.get(client)?.number ?? ended.get(client) ?? 0).filter(number => number > 0)
   }
 
   stored ({ sends }: OutboundBatch): void { this.#peers.watchBacklog(sends) }

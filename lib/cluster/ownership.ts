@@ -105,7 +105,7 @@ export class Ownership implements Adopter {
       lost.delete(session.number)
       this.#giveUp(session)
     }
-    for (const number of lost) this.#expel(number, undefined) // of one that has ended here
+    for (const number of lost) this.#expel(number, this.#parts.outbound.clientOf(number)) // of one that has ended here
   }
 
   /** Nothing that this node had is its own any more. @returns messages that are not to be committed */

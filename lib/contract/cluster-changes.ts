@@ -11,6 +11,11 @@ export interface ClusterChanges {
   /** Origins of messages in the inbox whose way on is part of this commit: who adopts this node must not hand them on again. Forgotten once they are settled. */
   readonly taken: readonly number[]
   /**
+   * Sessions whose Clients have published what this commit has, and were not told of that. One that is another node's by now counts as fenced: its Client sends it again there, and may
+   * have gone on to something newer.
+   */
+  readonly publishers: readonly number[]
+  /**
    * Sessions that have ended, so that their Client Identifiers are free; what is stored of them is removed by their records. Those that this node
    * does not own are left alone.
    */

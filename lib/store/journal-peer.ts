@@ -8,8 +8,11 @@ export interface JournalPeer {
   readonly hasWork: boolean
   /** A commit is about to be put together: what was to be done elsewhere, and cannot be there any more, may become part of it. */
   prepare (): void
-  /** Takes what has gathered, addressed to those who want it now. */
-  seal (): ClusterBatch
+  /**
+   * Takes what has gathered, addressed to those who want it now.
+   * @param messages those of the commit
+   */
+  seal (messages: readonly { readonly message: Message }[]): ClusterBatch
   /** A commit was refused, and is gathered again: resolves when this node knows why, and has given up what is others'. */
   learn (refusal: CommitRefused): Promise<void>
 }

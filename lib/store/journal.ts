@@ -351,7 +351,7 @@ export class Journal {
     this.peer?.prepare()
     const batch = this.#sealed = this.#batch
     this.#batch = new JournalBatch()
-    batch.cluster = this.peer?.seal()
+    batch.cluster = this.peer?.seal(batch.messages)
     batch.seal(this.#services.clock.now())
     return batch
   }

@@ -70,10 +70,10 @@ export class CommitEncoder {
     for (const [session, queue] of this.#queues) encodeQueue(writes, session, queue)
     for (const arg of this.#last) writes.push(arg)
     if (writes.length === 0 && cluster === undefined) return undefined // a node may only want to know where the log ends
-    const moves = cluster?.moves ?? ''
+    const [moves, publishers] = [cluster?.moves ?? '', cluster?.publishers ?? []]
     const args = [
       this.#isGrowing ? '1' : '0', moves, begun.length, ...begun.flatMap(({ session, clientIdentifier }) => [String(session), clientIdentifier]),
-      this.#sessions.size, ...[...this.#sessions].map(String), ...writes,
+      this.#sessions.size, ...[...this.#sessions].map(String), publishers.length, ...publishers.map(String), ...writes,
     ]
     if (args.length > mostArguments) throw storeFailed(`a commit of ${args.length} parts is more than Redis takes at once`)
     return args

@@ -4,8 +4,8 @@ import type { Changes } from '../../lib/contract/store.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { hardNames } from './emitter-log-tests.ts'
 import type { TestNode } from './emitter-node.ts'
-import { fetchAll, plainDelivery } from './store-contents.ts'
-import { alone, sessionRecord, subscriptionTo, TestQueue, type LiveDelivery } from './store-records.ts'
+import { contentsOf, fetchAll, plainDelivery } from './store-contents.ts'
+import { alone, messageOf, sessionRecord, subscriptionTo, TestQueue, type LiveDelivery } from './store-records.ts'
 
 /** Whose a Session is, and how it comes to another node. */
 export function testClaims (it: EmitterTest): void {
@@ -105,6 +105,28 @@ function testNewOnes (it: EmitterTest): void {
       assert.deepEqual((await first.refused({ sessions: new Map([[session, sessionRecord(name)]]) }, { begun: [{ clientIdentifier: name, session }] })).fenced, [session])
       assert.equal(await first.emitter.ownerOf(name), second.generation)
     }
+  })
+
+  it('what a Client has published is refused when its Session is another node\'s by now, stored or not', async subject => {
+    const [first, second] = [await subject.start(), await subject.start()]
+    const [stored, { session: volatile }] = [await first.begin('stored'), await first.claim('volatile')]
+    await first.commit({}, { publishers: [stored, volatile] })
+    await second.import('stored')
+    await second.claim('volatile')
+    const topics = new Map([['t', messageOf({ topicName: 't', retain: true })]])
+    assert.deepEqual((await first.refused({ retained: topics }, { publishers: [volatile, stored] })).fenced.toSorted(), [stored, volatile].toSorted())
+    assert.deepEqual((await contentsOf(first.store)).retained, [])
+    const session = first.newSession
+    await first.commit({ retained: topics }, { begun: [{ clientIdentifier: 'new', session }], publishers: [session] })
+  })
+
+  it('2,500 Clients may have published what is one commit', async subject => {
+    const [first, second] = [await subject.start(), await subject.start()]
+    const begun = Array.from({ length: 2_500 }, (_, i) => ({ clientIdentifier: `c${i}`, session: first.newSession }))
+    await first.commit({}, { begun, publishers: begun.map(({ session }) => session) })
+    await second.claim('c1500')
+    const { fenced } = await first.refused({}, { publishers: begun.map(({ session }) => session) })
+    assert.deepEqual(fenced, [begun[1500]?.session])
   })
 }
 

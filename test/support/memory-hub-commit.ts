@@ -22,11 +22,11 @@ export function readChanges ({ sessions, subscriptions, enqueued, sent, removed,
   }
 }
 
-function readCluster ({ routes, sends, moves, settled, taken, released, begun, presence, expired, recovered }: ClusterChanges): ClusterChanges {
+function readCluster ({ routes, sends, moves, settled, taken, released, begun, presence, expired, recovered, publishers }: ClusterChanges): ClusterChanges {
   return {
     routes: new Map(routes), sends: sends.map(({ generation, bytes }) => ({ generation, bytes: Buffer.from(bytes) })), moves, settled,
     released: released.map(reference => ({ ...reference })), begun: begun.map(reference => ({ ...reference })), presence: new Map(presence),
-    expired: new Map(expired), recovered: [...recovered], taken: [...taken],
+    expired: new Map(expired), recovered: [...recovered], taken: [...taken], publishers: [...publishers],
   }
 }
 
@@ -58,7 +58,8 @@ export function commit (state: HubState, generation: number, changes: ReadChange
 
 function refuse (state: HubState, generation: number, changes: ReadChanges): void {
   const begun = changes.cluster?.begun.filter(({ clientIdentifier }) => isElsewhere(state, generation, clientIdentifier)).map(({ session }) => session) ?? []
-  const fenced = [...new Set([...begun, ...touched(changes).filter(number => isForeign(state, generation, number, changes))])]
+  const foreign = touched(changes).filter(number => isForeign(state, generation, number, changes))
+  const fenced = [...new Set([...begun, ...foreign, ...changes.cluster?.publishers.filter(number => hasMoved(state, generation, number, changes)) ?? []])]
   const moves = changes.cluster?.moves ?? Infinity
   if (fenced.length > 0 || moves < state.moves) throw new CommitRefused(fenced, state.moves)
 }
@@ -75,6 +76,10 @@ function isForeign (state: HubState, generation: number, number: number, { sessi
   const record = sessions.get(number)
   if (record !== undefined) return isElsewhere(state, generation, record.clientIdentifier)
   return !sessions.has(number) && [...subscriptions, ...enqueued, ...received].some(({ session }) => session === number)
+}
+
+function hasMoved (state: HubState, generation: number, number: number, { cluster }: ReadChanges): boolean {
+  return state.sessions.get(number)?.owner !== generation && cluster?.begun.some(({ session }) => session === number) !== true
 }
 
 function isElsewhere (state: HubState, generation: number, clientIdentifier: string): boolean {
