@@ -1,9 +1,9 @@
 import t from 'tap'
-import { ReasonCode, storeFull } from '../lib/index.ts'
+import { ReasonCode, storeFailed, storeFull } from '../lib/index.ts'
 import { Gathering } from '../lib/cluster/gathered.ts'
 import { OutgoingMessage } from '../lib/cluster/outgoing-message.ts'
 import type { SessionReference } from '../lib/contract/cluster-changes.ts'
-import { Message } from '../lib/contract/message.ts'
+import { Message, Origin } from '../lib/contract/message.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { JournalBatch } from '../lib/store/journal-batch.ts'
 import { PendingMessage, waiterOf, type Waiter } from '../lib/store/pending-message.ts'
@@ -231,5 +231,21 @@ t.test('a commit that is refused is gathered again, however much has gathered si
   later.released = new Array<SessionReference>(count).fill({ clientIdentifier: 'c', session: 1 })
   gathering.add(later)
   t.same([batch.messages.length, batch.waiters.length, gathering.messages.length, gathering.released.length], [count, count, count, count])
+  t.end()
+})
+
+t.test('where the last retained message of a topic is taken out of a commit, the one before it counts only if that commit retains it', t => {
+  const retained = (payload: string): Message => new Message({ payload: Buffer.from(payload), qos: 1, retain: true, properties: undefined }, new Topic('r'), 'p')
+  for (const isRetained of [true, false]) {
+    const batch = new JournalBatch()
+    const [before, last] = ['before', 'last'].map(payload => new PendingMessage(retained(payload), t)) as [PendingMessage, PendingMessage]
+    before.message.origin = Origin.acknowledged // it is part of the commit once more, since another Session is to have it
+    before.isRetained = isRetained
+    last.isRetained = true
+    batch.messages = [before, last]
+    batch.retained.set('r', last.message)
+    t.equal(batch.expel(1, 'p', storeFailed('taken over')).revoked.length, 1)
+    t.same([...batch.retained.values()].map(message => message?.payload.toString()), isRetained ? ['before'] : [])
+  }
   t.end()
 })

@@ -41,7 +41,7 @@ function rateOf (client: Client): PublishRate | undefined {
 }
 
 function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<void> | undefined {
-  if (client.phase === 'closed' && packet.qos === QoS.exactlyOnce) return undefined // it was held back, and comes again
+  if (client.phase === 'closed' && comesAgain(client, packet)) return undefined
   const refusal = refusalOf(packet, topic)
   if (refusal !== undefined) {
     refuse(client, packet, refusal)
@@ -51,6 +51,11 @@ function publish (client: Client, packet: PublishPacket, topic: Topic): Promise<
   if (result instanceof Promise) return result.then(late => { settle(client, packet, late) })
   settle(client, packet, result)
   return undefined
+}
+
+/** Of what was held back until its Client had gone: of QoS 2 always; of QoS 1 where the Session has gone to another node, which may have heard of something newer by now. */
+function comesAgain ({ services: { cluster, sessions }, clientIdentifier, session }: Client, { qos }: PublishPacket): boolean {
+  return qos === QoS.exactlyOnce || (qos === QoS.atLeastOnce && cluster !== undefined && sessions.get(clientIdentifier) !== session)
 }
 
 /** The Topic Alias comes before everything that looks at the topic, authorization above all. */

@@ -118,7 +118,7 @@ export class JournalBatch implements Changes {
 
   #revoke (pending: PendingMessage, error: MqttError): void {
     this.messages.splice(this.messages.indexOf(pending), 1)
-    this.#unretain(pending.message)
+    if (pending.isRetained) this.#unretain(pending.message)
     for (const delivery of pending.deliveries) delivery.refused()
     pending.refused(error)
   }
@@ -126,10 +126,10 @@ export class JournalBatch implements Changes {
   /** One that was retained before, by the same commit, is retained again. */
   #unretain (message: Message): void {
     const { topicName } = message
-    if (!message.retain || this.retained.get(topicName) !== retainedBy(message)) return
-    const before = this.messages.map(pending => pending.message).filter(({ retain, topicName: name }) => retain && name === topicName).at(-1)
+    if (this.retained.get(topicName) !== retainedBy(message)) return
+    const before = this.messages.findLast(pending => pending.isRetained && pending.message.topicName === topicName)
     if (before === undefined) this.retained.delete(topicName)
-    else this.retained.set(topicName, retainedBy(before))
+    else this.retained.set(topicName, retainedBy(before.message))
   }
 
   /** It is written: tells all whom it concerns. What one of them throws keeps it from nobody else. */

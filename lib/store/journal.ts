@@ -106,7 +106,9 @@ export class Journal {
   /** A message is retained, or, without a payload, has removed the one that was. */
   retain (message: Message): void {
     this.#batch.retained.set(message.topicName, retainedBy(message))
-    this.#bind(this.#pendingOf(message))
+    const pending = this.#pendingOf(message)
+    pending.isRetained = true
+    this.#bind(pending)
   }
 
   /** A message goes to other nodes, and its publisher is told when it has. */

@@ -50,6 +50,8 @@ export class PendingMessage implements Enqueued {
   reasonCode: ReasonCode = ReasonCode.success
   /** No acknowledgement makes writing it needless: it is retained, or goes to other nodes. */
   isBound = false
+  /** The commit that it is part of retains it. */
+  isRetained = false
   state: PendingState = PendingState.fresh
   /** Where it stands among those that are awaited. */
   place: (PendingMessage | undefined)[] = nowhere
