@@ -1,5 +1,6 @@
 import t from 'tap'
 import { ReasonCode, storeFailed, storeFull } from '../lib/index.ts'
+import { Adoption } from '../lib/cluster/adoption.ts'
 import { Gathering } from '../lib/cluster/gathered.ts'
 import { OutgoingMessage } from '../lib/cluster/outgoing-message.ts'
 import type { SessionReference } from '../lib/contract/cluster-changes.ts'
@@ -10,7 +11,9 @@ import { PendingMessage, waiterOf, type Waiter } from '../lib/store/pending-mess
 import { Topic } from '../lib/topic/topic.ts'
 import { TestCluster } from './support/cluster.ts'
 import { puback } from './support/exchanges.ts'
-import { connectPacket, PacketClient } from './support/harness.ts'
+import { FakeClock } from './support/fake-clock.ts'
+import { connectPacket, PacketClient, settled } from './support/harness.ts'
+import { MemoryLogger } from './support/observe.ts'
 
 t.test('a Shared Subscription of the host has a connected member', async t => {
   const cluster = await TestCluster.start(t, 2)
@@ -248,4 +251,26 @@ t.test('where the last retained message of a topic is taken out of a commit, the
     t.same([...batch.retained.values()].map(message => message?.payload.toString()), isRetained ? ['before'] : [])
   }
   t.end()
+})
+
+t.test('a node that is taken for dead while it takes over what another one has left clears nothing away', async t => {
+  for (const becomes of [1, 2]) {
+    const calls: string[] = []
+    const adopter = {
+      generation: 1, import: () => undefined, whileStill: (change: () => unknown) => change(),
+      redispatch: () => { calls.push('handed on') },
+      written: () => { adopter.generation = becomes; return Promise.resolve() }, // what is written is what the node has gathered since
+    }
+    const emitter = {
+      leaseMs: 1_000,
+      adopt: async function * () { yield await Promise.resolve([]) },
+      inboxOf: async function * () { yield await Promise.resolve({ bytes: Buffer.alloc(0), taken: new Set() }) },
+      bury: () => { calls.push('buried'); return Promise.resolve() },
+    }
+    const logger = new MemoryLogger()
+    new Adoption(emitter as never, { clock: new FakeClock(), logger } as never, adopter as never).heard({ dead: [], left: [5] })
+    await settled()
+    t.same(calls, becomes === 1 ? ['handed on', 'buried'] : ['handed on'])
+    t.match(logger.take('error'), becomes === 1 ? [] : [/tried again/])
+  }
 })

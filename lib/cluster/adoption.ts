@@ -1,8 +1,11 @@
 import type { Emitter, ImportedSession, InboxFrame, Pulse } from '../contract/emitter.ts'
+import { storeFailed } from '../contract/store-errors.ts'
 import type { ClusterServices } from './cluster-services.ts'
 
 /** What adopting needs of the cluster. */
 export interface Adopter {
+  /** Another one when this node has been taken for dead: then all that it had and was not stored is lost. */
+  readonly generation: number
   /** Runs what brings Sessions to this node. */
   whileStill<T> (change: () => Promise<T>): Promise<T>
   import (session: ImportedSession): void
@@ -47,11 +50,14 @@ export class Adoption {
     }).finally(() => { this.#busy.delete(generation) })
   }
 
+  /** @throws MqttError when this node is taken for dead meanwhile: what it was handing on is then still in the inbox, for whoever tries next */
   async #adopt (generation: number): Promise<void> {
+    const { generation: own } = this.#adopter
     const count = await this.#pages(generation)
     if (count === undefined) return
     for await (const frame of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(frame)
     await this.#adopter.written()
+    if (this.#adopter.generation !== own) throw storeFailed('this node was taken for dead itself, and has joined anew')
     await this.#emitter.bury(generation)
     this.#services.logger.info({ generation, sessions: count }, 'took over the Sessions of a node that is gone')
   }

@@ -81,6 +81,8 @@ export class Ownership implements Adopter {
     }
   }
 
+  get generation (): number { return this.#parts.peers.generation }
+
   written (): Promise<void> { return this.#parts.journal.written() }
 
   /** Another node has claimed a Session. It is not given up before this node knows what that one wants: until then whatever comes for it is refused, and sent after it. */
@@ -110,9 +112,12 @@ export class Ownership implements Adopter {
 
   /** Nothing that this node had is its own any more. @returns messages that are not to be committed */
   loseAll (): readonly Message[] {
-    for (const session of [...this.#services.sessions]) this.#giveUp(session)
+    const sessions = [...this.#services.sessions]
+    for (const session of sessions) this.#letGo(session)
     this.#unused.clear()
-    return this.#parts.journal.expelAll()
+    const revoked = this.#parts.journal.expelAll() // first, so that little is left to be looked through for each Session
+    for (const session of sessions) this.#expelled(session)
+    return revoked
   }
 
   /** The Session that a notice is about; undefined when it is not here, or has come back since. */
@@ -122,9 +127,17 @@ export class Ownership implements Adopter {
   }
 
   #giveUp (session: Session): void {
+    this.#letGo(session)
+    this.#expelled(session)
+  }
+
+  #letGo (session: Session): void {
     this.#services.sessions.abandon(session)
     this.#services.router.forget(session)
-    if (session.number !== 0) this.#expel(session.number, session.clientIdentifier)
+  }
+
+  #expelled ({ number, clientIdentifier }: Session): void {
+    if (number !== 0) this.#expel(number, clientIdentifier)
   }
 
   #expel (number: number, clientIdentifier: string | undefined): void {

@@ -83,9 +83,8 @@ export class JournalBatch implements Changes {
     const returned = this.removed.filter(delivery => delivery.session === session && delivery.isMoved)
     this.removed = this.removed.filter(delivery => delivery.session !== session)
     for (const { message, sharedFilter } of returned) for (const pending of this.messages) if (pending.message === message) pending.withdraw(sharedFilter)
-    const revoked = client === undefined ? [] : this.messages.filter(({ message }) => message.isSentAgainBy(client))
-    for (const pending of revoked) this.#revoke(pending, error)
-    return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked: revoked.map(({ message }) => message), returned }
+    const revoked = client === undefined ? [] : this.#revoke(({ message }) => message.isSentAgainBy(client), error)
+    return { orphans: this.messages.flatMap(pending => pending.leave(session)), revoked, returned }
   }
 
   /** No Session is this node's own any more. What the host has published is the only thing that nobody else has. @returns the other messages */
@@ -93,9 +92,7 @@ export class JournalBatch implements Changes {
     for (const changes of [this.sessions, this.created, this.#subscriptions, this.#received]) changes.clear()
     this.sent = []
     this.removed = []
-    const revoked = this.messages.filter(({ message }) => !message.isHosts)
-    for (const pending of revoked) this.#revoke(pending, error)
-    return revoked.map(({ message }) => message)
+    return this.#revoke(({ message }) => !message.isHosts, error)
   }
 
   /** Nothing of it was written: it is gathered again, with what has come since. */
@@ -116,11 +113,15 @@ export class JournalBatch implements Changes {
     addAll(this.#received, newer.#received)
   }
 
-  #revoke (pending: PendingMessage, error: MqttError): void {
-    this.messages.splice(this.messages.indexOf(pending), 1)
-    if (pending.isRetained) this.#unretain(pending.message)
-    for (const delivery of pending.deliveries) delivery.refused()
-    pending.refused(error)
+  #revoke (isRevoked: (pending: PendingMessage) => boolean, error: MqttError): Message[] {
+    const revoked = this.messages.filter(isRevoked)
+    if (revoked.length > 0) this.messages = this.messages.filter(pending => !isRevoked(pending))
+    for (const pending of revoked) {
+      if (pending.isRetained) this.#unretain(pending.message)
+      for (const delivery of pending.deliveries) delivery.refused()
+      pending.refused(error)
+    }
+    return revoked.map(({ message }) => message)
   }
 
   /** One that was retained before, by the same commit, is retained again. */
