@@ -10,6 +10,8 @@ export type { MessageProperties, Properties, ProtocolVersion, RetainHandling, Us
 export type { Accept, AuthenticationMethod, Continue, Exchange, ExchangeRequest } from './contract/authentication.ts'
 export { systemClock, type Clock } from './contract/clock.ts'
 export type * from './contract/hooks.ts'
+export { checkNames, checkNumber } from './option-checks.ts'
+export { ReloadableFile, type ReloadableFileOptions } from './reloadable-file.ts'
 export { silentLogger, type Logger } from './contract/logger.ts'
 export type { Message } from './contract/message.ts'
 export { MessageCodec } from './contract/message-codec.ts'

@@ -5,10 +5,10 @@ import { QoS } from './packet/packets.ts'
 import type { BrokerOptions } from './options.ts'
 import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
 
-const known: ReadonlySet<string> = new Set<keyof BrokerOptions | 'plugins'>([
+const known: readonly (keyof BrokerOptions | 'plugins')[] = [
   'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
   'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock', 'emitter', 'nodeName',
-])
+]
 
 const queuePolicies: readonly unknown[] = ['dropOldest', 'dropNewest', 'disconnect']
 const deniedPublish: readonly unknown[] = ['acknowledge', 'ignore', 'close']
@@ -33,9 +33,7 @@ const bounds: ReadonlyMap<string, readonly [minimum: number, maximum: number]> =
 
 /** @throws MqttError that names the first option that is wrong */
 export function checkOptions (options: BrokerOptions): void {
-  for (const name of Object.keys(options)) {
-    if (!known.has(name)) throw optionInvalid(name, `absent: the options are ${[...known].join(', ')}`, 'an unknown name')
-  }
+  checkNames(options, known)
   const { sysIntervalMs, hookTimeoutMs, closeTimeoutMs, sharedSubscriptionStrategy: strategy } = options
   checkNumber('sysIntervalMs', sysIntervalMs, 0, 2 ** 31 - 1)
   checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
@@ -62,6 +60,13 @@ function checkLimit (name: string, value: unknown): void {
   if (!(name in defaultLimits)) throw optionInvalid(`limits.${name}`, `one of ${Object.keys(defaultLimits).join(', ')}`, name)
   if (name === 'queuePolicy') checkOneOf('limits.queuePolicy', value, queuePolicies)
   else checkNumber(`limits.${name}`, value, ...(bounds.get(name) ?? [0, Number.MAX_SAFE_INTEGER] as const))
+}
+
+/** @throws MqttError for an option that has none of those names: a misspelt one would be left out in silence */
+export function checkNames (options: object, names: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) throw optionInvalid(name, `absent: the options are ${names.join(', ')}`, 'an unknown name')
+  }
 }
 
 /** @throws MqttError that names the option, unless it is absent or a whole number within the bounds */
