@@ -7,16 +7,16 @@ import { Duplex } from 'node:stream'
 import { WebSocket, type ClientOptions } from 'ws'
 import { silentLogger, systemClock } from '../lib/index.ts'
 import { WebSocketGate, type AcceptWebSocket, type WebSocketOptions } from '../lib/connection/websocket-gate.ts'
-import type { WebSocketTransport } from '../lib/connection/websocket.ts'
+import type { StartableTransport } from '../lib/connection/connections.ts'
 
 /** What a connection would be, kept to what the transport tells it. */
 class FakeListener extends EventEmitter {
-  readonly transport: WebSocketTransport
+  readonly transport: StartableTransport
   readonly chunks: Buffer[] = []
   readonly ends: (Error | undefined)[] = []
   drains = 0
 
-  constructor (transport: WebSocketTransport) {
+  constructor (transport: StartableTransport) {
     super()
     this.transport = transport
   }
@@ -37,7 +37,7 @@ class FakeListener extends EventEmitter {
   }
 }
 
-function started (transport: WebSocketTransport): FakeListener {
+function started (transport: StartableTransport): FakeListener {
   const listener = new FakeListener(transport)
   transport.start(listener)
   return listener
@@ -266,7 +266,7 @@ t.test('reading pauses and resumes', async t => {
 
 t.test('nothing is read before start', async t => {
   const { server, gate, port } = await setup(t)
-  const accepted = new Promise<WebSocketTransport>(resolve => { gate.attach(server, { path: '/slow' }, resolve) })
+  const accepted = new Promise<StartableTransport>(resolve => { gate.attach(server, { path: '/slow' }, resolve) })
   const client = new WebSocket(`ws://127.0.0.1:${port}/slow`, 'mqtt')
   await once(client, 'open')
   client.send(Buffer.from('early'))

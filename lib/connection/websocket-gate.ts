@@ -6,6 +6,7 @@ import { optionInvalid } from '../base/errors.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { Logger } from '../contract/logger.ts'
 import { webSocketConnectionInfo } from './connection-info.ts'
+import type { StartableTransport } from './connections.ts'
 import { forwardedAddress } from './forwarded.ts'
 import { MqttWebSocket, WebSocketTransport } from './websocket.ts'
 
@@ -37,8 +38,11 @@ export interface WebSocketGateOptions {
   readonly logger: Logger
 }
 
-/** Takes a WebSocket that was let in: nothing is read from it before `transport.start`. */
-export type AcceptWebSocket = (transport: WebSocketTransport) => void
+/**
+ * Takes a WebSocket that was let in: nothing is read from it before `transport.start`. It is told no more of its class, which would
+ * bring the types of `ws` into the published ones.
+ */
+export type AcceptWebSocket = (transport: StartableTransport) => void
 
 const subprotocol = 'mqtt'
 const oldSubprotocol = 'mqttv3.1' // what clients of MQTT 3.1 ask for
