@@ -28,14 +28,17 @@ import { revalidate } from './protocol/revalidate.ts'
 import { recover } from './recovery.ts'
 import { SysTopics } from './sys-topics.ts'
 
-/** Adds something to a broker through its public API. */
-export interface Plugin<Data = unknown> {
+/**
+ * Adds something to a broker through its public API. A plain `Plugin` attaches nothing to Clients, so that it fits every broker, whatever
+ * the type of its `client.data`; a `Plugin<User>` may attach a `User`, and finds one.
+ */
+export interface Plugin<Data = unknown, Attached = unknown extends Data ? never : Data> {
   /** Told in errors and logs. */
   readonly name: string
-  readonly hooks?: Hooks<Data>
-  readonly authenticationMethods?: readonly AuthenticationMethod<Data>[]
+  readonly hooks?: Hooks<Data, Attached>
+  readonly authenticationMethods?: readonly AuthenticationMethod<Attached>[]
   /** Called once, in the order of the plugins, before the first connection. */
-  setup? (broker: Broker<Data>): MaybePromise<void>
+  setup? (broker: Broker<Data, Attached>): MaybePromise<void>
   /** Called once, in reverse order, after the last connection. */
   close? (): MaybePromise<void>
 }
@@ -55,7 +58,7 @@ const sweepMs = 500
  * Builds a broker, reads what its store has kept, and sets its plugins up.
  * @throws MqttError for an option that is wrong, or a store that cannot be opened; whatever a plugin's `setup` throws
  */
-export async function createBroker<Data = unknown> (options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] } = {}): Promise<Broker<Data>> {
+export async function createBroker<Data = unknown> (options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data, Data>[] } = {}): Promise<Broker<Data>> {
   const broker = new Broker<Data>(options)
   try {
     await broker.recover()
@@ -68,8 +71,11 @@ export async function createBroker<Data = unknown> (options: BrokerOptions<Data>
   return broker
 }
 
-/** An MQTT 3.1, 3.1.1 and 5.0 broker inside this process. Made by {@link createBroker}. */
-export class Broker<Data = unknown> {
+/**
+ * An MQTT 3.1, 3.1.1 and 5.0 broker inside this process. Made by {@link createBroker}. `Data` is what its hooks find as `client.data`;
+ * `Attached` differs only for a plain {@link Plugin}, which is not to attach any.
+ */
+export class Broker<Data = unknown, Attached = Data> {
   /** The version of Myelin. */
   readonly version: string = version
   /** The cluster that this broker is a node of; undefined when it is alone. */
@@ -78,7 +84,7 @@ export class Broker<Data = unknown> {
   readonly #connections: Connections
   readonly #gate: WebSocketGate
   readonly #local: LocalClient
-  readonly #plugins: Plugin<Data>[] = []
+  readonly #plugins: Pick<Plugin, 'name' | 'close'>[] = []
   readonly #timers: (() => void)[] = []
   /** Streams whose PROXY protocol header has not come yet. */
   readonly #unproxied = new Set<Duplex>()
@@ -98,7 +104,7 @@ export class Broker<Data = unknown> {
     this.#gate = new WebSocketGate({ maximumPacketSize: limits.maximumPacketSize, nextConnectionId: () => ++this.#connectionCount, clock, logger })
     this.#local = new LocalClient(this.#parts)
     try {
-      if (options.hooks !== undefined) this.hook(options.hooks)
+      if (options.hooks !== undefined) this.#parts.hooks.add(options.hooks as unknown as Hooks)
       this.#addMethods(options.authenticationMethods ?? [])
     } catch (error) {
       this.#parts.pressure.close()
@@ -201,7 +207,7 @@ export class Broker<Data = unknown> {
    * Registers hooks behind those that are there; the returned function takes them out again.
    * @throws MqttError for a name that is no hook
    */
-  hook (hooks: Hooks<Data>): () => void {
+  hook (hooks: Hooks<Data, Attached>): () => void {
     return this.#parts.hooks.add(hooks as unknown as Hooks)
   }
 
@@ -209,7 +215,7 @@ export class Broker<Data = unknown> {
    * Adds a plugin and sets it up.
    * @throws MqttError when its name is taken; whatever its `setup` throws, after which its hooks are gone again
    */
-  async use (plugin: Plugin<Data>): Promise<void> {
+  async use (plugin: Plugin<Data, Attached>): Promise<void> {
     if (this.#parts.isClosing) throw brokerClosed()
     if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
     const unhook = plugin.hooks === undefined ? undefined : this.hook(plugin.hooks)
@@ -330,7 +336,7 @@ export class Broker<Data = unknown> {
     }
   }
 
-  #addMethods (methods: readonly AuthenticationMethod<Data>[]): void {
+  #addMethods (methods: readonly AuthenticationMethod[]): void {
     for (const method of methods) {
       if (this.#parts.authenticationMethods.has(method.name)) throw optionInvalid('authenticationMethods', 'methods with different names', method.name)
       this.#parts.authenticationMethods.set(method.name, method)

@@ -176,11 +176,13 @@ export interface Disconnected<Data = unknown> {
  * What a host or plugin can decide, change and observe. `authenticate` and `authorize…` decide: the first refusal wins.
  * `on…` may return a patch. `…ed` and `onDrop` observe. A hook that throws, rejects or takes longer than
  * `hookTimeoutMs` denies; an observer's error is logged. All run in the order of registration.
+ *
+ * `Data` is what they find as `client.data`, `Attached` what `authenticate` puts there.
  */
-export interface Hooks<Data = unknown> {
+export interface Hooks<Data = unknown, Attached = Data> {
   /** Asked when a connection comes, before a byte of it is read, so it must answer at once: whatever is not `true` closes it without a word. */
   authorizeConnection?: (request: { readonly connection: ConnectionInfo }) => boolean
-  authenticate?: (request: AuthenticateRequest) => MaybePromise<AuthenticateResult<Data>>
+  authenticate?: (request: AuthenticateRequest) => MaybePromise<AuthenticateResult<Attached>>
   authorizePublish?: (request: PublishRequest<Data>) => MaybePromise<AuthorizeResult>
   authorizeSubscribe?: (request: SubscribeRequest<Data>) => MaybePromise<AuthorizeResult>
   /** Asked for every message to every Client, so it must answer at once: a promise counts as a refusal. */

@@ -16,7 +16,7 @@ export { settled } from './fake-clock.ts'
 /** A broker on a clock that stands still, closed when the test ends. */
 export interface TestBroker<Data = unknown> { readonly broker: Broker<Data>, readonly clock: FakeClock }
 
-type Options<Data> = BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] }
+type Options<Data> = BrokerOptions<Data> & { plugins?: readonly Plugin<Data, Data>[] }
 
 export async function startBroker<Data = unknown> (t: Test, options: Options<Data> = {}): Promise<TestBroker<Data>> {
   const clock = options.clock instanceof FakeClock ? options.clock : new FakeClock()
@@ -120,7 +120,7 @@ export class PacketClient {
 /** A Client whose CONNECT was accepted; its CONNACK is the second value. */
 export async function connect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}, settle: (client: PacketClient) => Promise<void> = settled): Promise<[PacketClient, ConnackPacket]> {
   const packet = connectPacket(fields)
-  const client = new PacketClient(broker as Broker, packet.protocolVersion)
+  const client = new PacketClient(broker, packet.protocolVersion)
   client.settle = async () => settle(client)
   client.send(packet)
   await client.settle()

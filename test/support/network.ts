@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { createBroker, type Broker, type BrokerOptions, type Plugin } from '../../lib/index.ts'
 
 /** A broker on the clock of the machine, for sockets; closed when the test ends. */
-export async function networkBroker<Data = unknown> (t: Test, options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data>[] } = {}): Promise<Broker<Data>> {
+export async function networkBroker<Data = unknown> (t: Test, options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data, Data>[] } = {}): Promise<Broker<Data>> {
   const broker = await createBroker<Data>({ sysIntervalMs: 0, closeTimeoutMs: 100, ...options })
   t.teardown(() => broker.close())
   return broker
