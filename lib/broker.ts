@@ -27,6 +27,8 @@ import type { BrokerOptions } from './options.ts'
 import { revalidate } from './protocol/revalidate.ts'
 import { recover } from './recovery.ts'
 import { SysTopics } from './sys-topics.ts'
+import type { TypedSubscribeOptions, TypedSubscription } from './typed-subscription.ts'
+import { TypedTopic, type TypedMessage } from './typed-topic.ts'
 
 /**
  * Adds something to a broker through its public API. A plain `Plugin` attaches nothing to Clients, so that it fits every broker, whatever
@@ -173,8 +175,15 @@ export class Broker<Data = unknown, Attached = Data> {
    * @returns a promise that resolves when the message was routed
    * @throws MqttError for a Topic Name that is none, a wrong option, a hook that failed, or a closed broker
    */
-  publish (topicName: string, payload: string | Uint8Array, options: PublishOptions = {}): Promise<void> {
-    return this.#local.publish(topicName, payload, options)
+  publish (topicName: string, payload: string | Uint8Array, options?: PublishOptions): Promise<void>
+  /**
+   * The same with a typed topic: `broker.publish(temperature, { id: '7' }, { celsius: 21 })`.
+   * @throws InvalidMessage, too, for a value that its schema refuses
+   */
+  publish<Parameters, Input> (topic: TypedTopic<Parameters, unknown, Input>, parameters: Parameters, value: Input, options?: PublishOptions): Promise<void>
+  publish (topic: string | TypedTopic<unknown, unknown, unknown>, first: unknown, second?: unknown, third?: PublishOptions): Promise<void> {
+    if (topic instanceof TypedTopic) return this.#local.publishTyped(topic, first, second, third ?? {})
+    return this.#local.publish(topic, first as string, (second ?? {}))
   }
 
   /**
@@ -185,10 +194,17 @@ export class Broker<Data = unknown, Attached = Data> {
   subscribe (topicFilter: string, options?: SubscribeOptions): LocalSubscription
   /** The same with a function that is called for each message; the next one waits for its promise. Its errors are logged. */
   subscribe (topicFilter: string, listener: (message: Message) => MaybePromise<void>, options?: SubscribeOptions): LocalSubscription
-  subscribe (topicFilter: string, first?: SubscribeOptions | ((message: Message) => MaybePromise<void>), second?: SubscribeOptions): LocalSubscription {
-    if (typeof first !== 'function') return this.#local.subscribe(topicFilter, first)
-    const subscription = this.#local.subscribe(topicFilter, second)
-    void this.#consume(subscription, first)
+  /** The same with a typed topic; messages that do not fit are left out, and told to `onInvalid` or logged. */
+  subscribe<Parameters, Output> (topic: TypedTopic<Parameters, Output, never>, options?: TypedSubscribeOptions): TypedSubscription<Parameters, Output>
+  subscribe<Parameters, Output> (
+    topic: TypedTopic<Parameters, Output, never>, listener: (message: TypedMessage<Parameters, Output>) => MaybePromise<void>, options?: TypedSubscribeOptions,
+  ): TypedSubscription<Parameters, Output>
+  subscribe (
+    topic: string | TypedTopic<unknown, unknown, never>, first?: TypedSubscribeOptions | ((message: never) => MaybePromise<void>), second?: TypedSubscribeOptions,
+  ): LocalSubscription | TypedSubscription<unknown, unknown> {
+    const options = typeof first === 'function' ? second : first
+    const subscription = topic instanceof TypedTopic ? this.#local.subscribeTyped(topic, options) : this.#local.subscribe(topic, options)
+    if (typeof first === 'function') void this.#consume(subscription, first as (message: object) => MaybePromise<void>)
     return subscription
   }
 
@@ -326,7 +342,7 @@ export class Broker<Data = unknown, Attached = Data> {
     })
   }
 
-  async #consume (subscription: LocalSubscription, listener: (message: Message) => MaybePromise<void>): Promise<void> {
+  async #consume (subscription: AsyncIterable<{ readonly topicName: string }>, listener: (message: object) => MaybePromise<void>): Promise<void> {
     for await (const message of subscription) {
       try {
         await listener(message)

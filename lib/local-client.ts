@@ -12,6 +12,8 @@ import type { SessionServices } from './session/session-services.ts'
 import { Session } from './session/session.ts'
 import { PendingMessage } from './store/pending-message.ts'
 import { parseTopicFilter } from './topic/topic-filter.ts'
+import { TypedSubscription, type TypedSubscribeOptions } from './typed-subscription.ts'
+import type { InvalidMessage, TypedTopic } from './typed-topic.ts'
 
 /** How the host publishes. */
 export interface PublishOptions {
@@ -59,6 +61,13 @@ export class LocalClient {
     else if (published >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, published, 'onPublish refused the message')
   }
 
+  /** A schema that answers at once keeps messages in the order in which they are published. */
+  async publishTyped<Parameters, Input> (topic: TypedTopic<Parameters, unknown, Input>, parameters: Parameters, value: Input, options: PublishOptions): Promise<void> {
+    const topicName = topic.topicName(parameters)
+    const payload = topic.encode(value)
+    await this.publish(topicName, payload instanceof Promise ? await payload : payload, options)
+  }
+
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
     checkQos(options.qos ?? 0)
@@ -77,6 +86,11 @@ export class LocalClient {
     this.#services.router.connectionChanged(session)
     this.#services.router.replayRetained(session, parsed, granted, true, this.#services.clock.now())
     return subscription
+  }
+
+  subscribeTyped<Parameters, Output> (topic: TypedTopic<Parameters, Output, never>, { onInvalid, ...options }: TypedSubscribeOptions = {}): TypedSubscription<Parameters, Output> {
+    if (onInvalid !== undefined && typeof onInvalid !== 'function') throw optionInvalid('onInvalid', 'a function', onInvalid)
+    return new TypedSubscription(this.subscribe(topic.filter, options), topic, onInvalid === undefined ? this.#warn : this.#telling(onInvalid))
   }
 
   /** Ends every subscription of the host to that Topic Filter; false when there was none. */
@@ -116,6 +130,21 @@ export class LocalClient {
   async #ask (topicName: string, payload: string | Uint8Array, options: PublishOptions, asking: { readonly isOver: boolean }): Promise<void> {
     await this.#services.cluster?.routed()
     if (!asking.isOver) await this.publish(topicName, payload, options)
+  }
+
+  readonly #warn = (error: InvalidMessage, { topicName }: Message): void => {
+    this.#services.logger.warn({ err: error, topicName }, error.message)
+  }
+
+  /** What the host's function throws must not end its loop. */
+  #telling (onInvalid: (error: InvalidMessage, message: Message) => void): (error: InvalidMessage, message: Message) => void {
+    return (error, message) => {
+      try {
+        onInvalid(error, message)
+      } catch (cause) {
+        this.#services.logger.error({ err: cause, topicName: message.topicName }, 'onInvalid of broker.subscribe failed')
+      }
+    }
   }
 
   close (): void {

@@ -116,6 +116,16 @@ t.test('tls.ts: client certificates in the place of passwords', async t => {
   await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
 })
 
+t.test('typed-topics.ts: a device writes what fits to its own topic', async t => {
+  const url = `mqtt://127.0.0.1:${await start(t, 'typed-topics.ts').port}`
+  const device = await dial(t, url, { protocolVersion: 5, clientId: '7' })
+  await device.mqtt.subscribeAsync('alarms/+')
+  await t.rejects(device.mqtt.publishAsync('devices/8/temperature', '{"celsius":95}', { qos: 1 }), { code: 0x87 })
+  await t.rejects(device.mqtt.publishAsync('devices/7/temperature', '{"celsius":"hot"}', { qos: 1 }), { code: 0x99 })
+  await device.mqtt.publishAsync('devices/7/temperature', '{"celsius":95}', { qos: 1 })
+  t.match(await device.message(), { topic: 'alarms/7', payload: Buffer.from('{"text":"95 °C"}') })
+})
+
 t.test('blocks of the pages that are marked "run" run to their end', async t => {
   const marked = blocks.filter(({ isRun }) => isRun)
   t.ok(marked.length >= 4)

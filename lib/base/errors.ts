@@ -14,6 +14,7 @@ export const ErrorCode = {
   topicNameInvalid: 'MQTT_TOPIC_NAME_INVALID',
   topicFilterInvalid: 'MQTT_TOPIC_FILTER_INVALID',
   topicAliasInvalid: 'MQTT_TOPIC_ALIAS_INVALID',
+  payloadInvalid: 'MQTT_PAYLOAD_INVALID',
   receiveMaximumExceeded: 'MQTT_RECEIVE_MAXIMUM_EXCEEDED',
   quotaExceeded: 'MQTT_QUOTA_EXCEEDED',
   connectionRateExceeded: 'MQTT_CONNECTION_RATE_EXCEEDED',
