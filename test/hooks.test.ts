@@ -334,6 +334,63 @@ t.test('authorizeConnection that throws or returns a promise refuses', async t =
   }
 })
 
+t.test('authorizeClient is asked once it is known who a Client is, before its Will and its Session are touched', async t => {
+  const asked: string[] = []
+  const answers = new Map<string, boolean | ReasonCode>([['banned', ReasonCode.banned], ['no', false], ['fast', ReasonCode.connectionRateExceeded]])
+  const hooks: Hooks = {
+    authenticate: ({ username }) => ({ allow: true, username: `verified ${username ?? ''}`, clientIdentifier: username ?? '' }),
+    authorizeClient: ({ client }) => { asked.push(client.username ?? ''); return answers.get(client.clientIdentifier) ?? true },
+    authorizePublish: () => { t.fail('the Will Message of a Client that may not come in is not looked at'); return true },
+  }
+  const test = await startObserved(t, { hooks })
+  const will = { topicName: 'w', payload: Buffer.from('x'), qos: 0 as const, retain: false, properties: undefined }
+  const attempt = async (username: string): Promise<ReasonCode | undefined> => (await tryConnect(test, { username, will }))[1]?.reasonCode
+  t.strictSame([await attempt('banned'), await attempt('no'), await attempt('fast')], [ReasonCode.banned, ReasonCode.notAuthorized, ReasonCode.connectionRateExceeded])
+  t.equal((await tryConnect(test, { username: 'yes' }))[1]?.reasonCode, ReasonCode.success)
+  t.strictSame(asked, ['verified banned', 'verified no', 'verified fast', 'verified yes'])
+  t.strictSame(test.events, ['refused MQTT_NOT_AUTHORIZED 138', 'refused MQTT_NOT_AUTHORIZED 135', 'refused MQTT_NOT_AUTHORIZED 159'])
+})
+
+t.test('authorizeClient alone makes no broker that lets nobody in, and may take its time', async t => {
+  const gate = deferred<boolean>()
+  const test = await startBroker(t, { hooks: { authorizeClient: () => gate.promise } })
+  const [client, before] = await tryConnect(test)
+  t.equal(before, undefined)
+  gate.resolve(true)
+  t.match(await client.take(), [{ type: PacketType.connack, reasonCode: 0 }])
+})
+
+t.test('connectionEnded is told once for each connection, however far it came', async t => {
+  const ended: number[] = []
+  const hooks: Hooks = { authorizeConnection: ({ connection }) => connection.id !== 1, connectionEnded: ({ connection }) => { ended.push(connection.id) } }
+  const test = await startBroker(t, { hooks, limits: { maximumConnections: 2 } })
+  for (let i = 0; i < 2; i++) test.broker.handle(duplexPair()[1])
+  await settled()
+  t.strictSame(ended, [1], 'one that was not wanted')
+  const [client] = await connect(test)
+  test.broker.handle(duplexPair()[1])
+  await settled()
+  t.strictSame(ended, [1, 4], 'one too many')
+  client.disconnect()
+  await settled()
+  client.stream.end()
+  await settled()
+  t.strictSame(ended, [1, 4, 3], 'a Client')
+  await test.clock.advance(20_000)
+  t.strictSame(ended, [1, 4, 3, 2], 'one that never said anything')
+  t.equal(test.broker.metrics.connections, 0)
+})
+
+t.test('a refusal because a hook failed is not told as one for wrong credentials', async t => {
+  const failing: Hooks['authenticate'][] = [() => { throw new Error('the database is away') }, () => Promise.reject(new Error('the database is away'))]
+  for (const authenticate of failing) {
+    const test = await startObserved(t, { hooks: { authenticate: authenticate as NonNullable<Hooks['authenticate']> } })
+    t.equal((await tryConnect(test, credentials))[1]?.reasonCode, ReasonCode.notAuthorized)
+    t.strictSame(test.events, ['refused MQTT_HOOK_FAILED 135'])
+    t.equal(test.logger.take('error').length, 1, 'logged once')
+  }
+})
+
 t.test('claims are told to every later hook; without any there are none', async t => {
   const seen: unknown[] = []
   const hooks: Hooks = {

@@ -134,6 +134,7 @@ export class Connections {
   #left (info: ConnectionInfo): void {
     this.#admission.leave(info.remoteAddress)
     this.#broker.metrics.connections--
+    this.#broker.hooks.notify('connectionEnded', { connection: info })
   }
 }
 

@@ -183,6 +183,8 @@ export interface Hooks<Data = unknown, Attached = Data> {
   /** Asked when a connection comes, before a byte of it is read, so it must answer at once: whatever is not `true` closes it without a word. */
   authorizeConnection?: (request: { readonly connection: ConnectionInfo }) => boolean
   authenticate?: (request: AuthenticateRequest) => MaybePromise<AuthenticateResult<Attached>>
+  /** Asked once it is known who a Client is, whichever way it proved that: may it come in now? */
+  authorizeClient?: (request: { readonly client: ClientInfo<Data> }) => MaybePromise<AuthorizeResult>
   authorizePublish?: (request: PublishRequest<Data>) => MaybePromise<AuthorizeResult>
   authorizeSubscribe?: (request: SubscribeRequest<Data>) => MaybePromise<AuthorizeResult>
   /** Asked for every message to every Client, so it must answer at once: a promise counts as a refusal. */
@@ -192,6 +194,8 @@ export interface Hooks<Data = unknown, Attached = Data> {
   onPublish?: (request: { readonly client: ClientInfo<Data> | undefined, readonly message: Message }) => MaybePromise<MessagePatch | undefined>
   onSubscribe?: (request: { readonly client: ClientInfo<Data>, readonly subscription: Subscription }) => MaybePromise<Partial<SubscriptionOptions> | undefined>
   onDrop?: (drop: Drop<Data>) => void
+  /** A connection is gone, however far it came: told once for each, accepted or refused. */
+  connectionEnded?: (event: { readonly connection: ConnectionInfo }) => void
   connected?: (event: { readonly client: ClientInfo<Data>, readonly sessionPresent: boolean }) => void
   /** A connection ended before it was accepted. */
   refused?: (event: { readonly connection: ConnectionInfo, readonly error: MqttError }) => void

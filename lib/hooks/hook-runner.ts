@@ -10,11 +10,11 @@ type Request<K extends HookName> = Parameters<Hook<K>>[0]
 type Answer<K extends HookName> = Awaited<ReturnType<Hook<K>>>
 type ImmediateName = 'authorizeConnection' | 'authorizeDeliver'
 type Chains = { [K in HookName]?: readonly Hook<K>[] }
-type ObserverName = 'onDrop' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
+type ObserverName = 'onDrop' | 'connectionEnded' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
 
 const hookNames: ReadonlySet<string> = new Set<HookName>([
-  'authorizeConnection', 'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
-  'onDrop', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
+  'authorizeConnection', 'authenticate', 'authorizeClient', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
+  'onDrop', 'connectionEnded', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
 ])
 
 /** A hook threw, rejected, or did not answer in time. */
@@ -61,15 +61,18 @@ export class HookRunner {
   /**
    * Waits for something else that a plugin does, under the same deadline.
    * @param name told in the log
-   * @throws MqttError when it throws, rejects or takes too long
+   * @throws MqttError Not authorized when it throws, rejects or takes too long
    */
   async guard<T> (name: string, ask: () => MaybePromise<T>): Promise<T> {
     const answer = await this.#await(name, Promise.resolve().then(ask))
-    if (answer instanceof Failure) throw answer.error
+    if (answer instanceof Failure) throw notLetIn(answer)
     return answer
   }
 
-  /** The first decisive answer; undefined when all abstained. */
+  /**
+   * The first decisive answer; undefined when all abstained.
+   * @throws MqttError Not authorized when a hook fails; rejects with it where one before it took its time
+   */
   authenticate (request: AuthenticateRequest, chain: readonly Hook<'authenticate'>[] = this.chains.authenticate ?? [], from = 0): MaybePromise<AuthenticateResult> {
     for (let i = from; i < chain.length; i++) {
       const answer = this.#ask('authenticate', chain[i] as Hook<'authenticate'>, request)
@@ -81,7 +84,7 @@ export class HookRunner {
   }
 
   /** Success when every hook allows, else the first refusal. */
-  authorize<K extends 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0): MaybePromise<ReasonCode> {
+  authorize<K extends 'authorizeClient' | 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0): MaybePromise<ReasonCode> {
     for (let i = from; i < chain.length; i++) {
       const answer = this.#ask(name, chain[i] as Hook<K>, request)
       if (answer instanceof Promise) {
@@ -185,7 +188,13 @@ function isThenable (value: unknown): value is PromiseLike<never> {
 
 // Throwing, rejecting and timing out are refusals: a plugin that broke must not open the door.
 function decisive (answer: AuthenticateResult | Failure): AuthenticateResult {
-  return answer instanceof Failure ? { allow: false, reasonCode: ReasonCode.notAuthorized } : answer
+  if (answer instanceof Failure) throw notLetIn(answer)
+  return answer
+}
+
+// With a code of its own: nobody has shown wrong credentials, and who counts those must not count this.
+function notLetIn ({ error }: Failure): MqttError {
+  return new MqttError(error.code, ReasonCode.notAuthorized, error.message, { cause: error.cause })
 }
 
 function verdict (answer: unknown): ReasonCode {

@@ -16,6 +16,7 @@ import { authorizeWill, willOf } from './will.ts'
  */
 export async function admit (client: Client, packet: ConnectPacket, allow: Allow, extra: Properties = {}): Promise<void> {
   client.identify(allow)
+  await authorizeClient(client)
   await authorizeWill(client, packet)
   const patch = await client.services.hooks.patch('onConnect', {}, () => ({ client }), mergeConnectPatch)
   checkPatch(client, patch)
@@ -26,6 +27,11 @@ export async function admit (client: Client, packet: ConnectPacket, allow: Allow
   } finally {
     releaseUnused(client)
   }
+}
+
+async function authorizeClient (client: Client): Promise<void> {
+  const reasonCode = await client.services.hooks.authorize('authorizeClient', { client })
+  if (reasonCode !== ReasonCode.success) throw new ConnectRefused(ErrorCode.notAuthorized, reasonCode, 'the Client may not come in now')
 }
 
 async function admitClaimed (client: Client, packet: ConnectPacket, patch: ConnectPatch, extra: Properties): Promise<void> {
@@ -64,8 +70,8 @@ function hookFailed (field: string, expected: string): MqttError {
 
 /** Whether a hook, an authentication method, a Will Message, the store or the cluster has a say in a CONNECT; without them `accept` needs no promise. */
 export function isToBeAsked ({ services, clientIdentifier }: Client, { will, cleanStart }: ConnectPacket): boolean {
-  const { authenticate, onConnect, authorizeSubscribe } = services.hooks.chains
-  return services.cluster !== undefined || authenticate !== undefined || services.authenticationMethods.size > 0 || will !== undefined || onConnect !== undefined ||
+  const { authenticate, authorizeClient, onConnect, authorizeSubscribe } = services.hooks.chains
+  return services.cluster !== undefined || authenticate !== undefined || authorizeClient !== undefined || services.authenticationMethods.size > 0 || will !== undefined || onConnect !== undefined ||
     (!cleanStart && (authorizeSubscribe !== undefined || services.sessions.get(clientIdentifier)?.isToBeLoaded === true))
 }
 
