@@ -15,7 +15,7 @@ import { brokerOptions, libraryName, limitOptions, startGroups, startOptions, ty
 import { withPeers } from '../plugins/cli/peers.ts'
 import { readSettings } from '../plugins/cli/options/settings.ts'
 import { UserList } from '../plugins/cli/broker/users.ts'
-import { hashPassword, parsePasswordHash } from '../plugins/cli/password-hash.ts'
+import { hashPassword, parsePasswordHash } from '../plugins/password-file/hash.ts'
 import { Call, complaint } from './support/command-line.ts'
 
 const root = join(import.meta.dirname, '..')

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { connectAsync } from 'mqtt'
 import type { Configuration } from '../plugins/cli/options/start-options.ts'
-import { hashPassword } from '../plugins/cli/password-hash.ts'
+import { hashPassword } from '../plugins/password-file/hash.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
 import { Call, complaint, inMemory, isolated } from './support/command-line.ts'
 

@@ -11,6 +11,7 @@ const commands: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['pub', async () => (await withPeers(() => import('./pub.ts'))).pub],
   ['sub', async () => (await withPeers(() => import('./sub.ts'))).sub],
   ['inspect', async () => (await withPeers(() => import('./inspect/inspect.ts'))).inspect],
+  ['passwd', async () => (await import('./passwd.ts')).passwd],
   ['hash-password', async () => (await import('./hash-password.ts')).hashPasswordCommand],
   ['config-schema', async () => (await withPeers(() => import('./config-schema.ts'))).configSchema],
 ])

@@ -18,6 +18,7 @@ export const startHelp: Help = {
     'myelin pub -t <topic> -m <payload>    publish a message',
     'myelin sub -t <topic filter>          print messages',
     'myelin inspect <directory>            list what a broker has kept, running or not',
+    'myelin passwd <file> <username>       write a file of users and passwords',
     'myelin hash-password                  make a passwordHash of the password on standard input',
     'myelin config-schema                  print the JSON Schema of the configuration file',
     'myelin <command> --help',

@@ -5,7 +5,7 @@ import { systemErrorCode, usageError } from '../command-error.ts'
 import { expectation, quantityPatterns, readValue, type Option, type Values } from './kinds.ts'
 import { didYouMean } from './nearest.ts'
 import { defaultOf, startOptions, type Configuration, type StartOptions } from './start-options.ts'
-import { parsePasswordHash } from '../password-hash.ts'
+import { parsePasswordHash } from '../../password-file/hash.ts'
 
 function quantity (option: Option, pattern: RegExp): z.ZodType {
   const error = `expected ${expectation(option)}`
