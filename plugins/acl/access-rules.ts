@@ -1,0 +1,85 @@
+import { fileInvalid, optionInvalid } from '../../lib/index.ts'
+import type { GroupsOfUser } from './identity.ts'
+import { RuleSet, type RuleLimits } from './rule-set.ts'
+import { isRecord, parseRules, type AccessRule, type Complain } from './rule.ts'
+import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
+import { readTextFile } from './text-file.ts'
+
+/** What {@link accessRules} goes by, in code or in a file. */
+export interface AccessRules {
+  /** The first one that matches decides. */
+  readonly rules: readonly AccessRule[]
+  /** User Names by the name of their group, beside what the claim `groups` says. */
+  readonly groups?: Readonly<Record<string, readonly string[]>>
+  /** What becomes of a PUBLISH or a subscription that no rule matches. Default `deny`. */
+  readonly default?: 'allow' | 'deny'
+}
+
+/** Rules in code, or the path of a JSON file that has them. `reload` looks at either anew. */
+export type AccessRulesOptions = RulesPluginOptions & (
+  | (AccessRules & { readonly path?: never, readonly watch?: never })
+  | { readonly path: string, readonly rules?: never, readonly groups?: never, readonly default?: never }
+)
+
+const fields = ['rules', 'groups', 'default']
+
+/**
+ * Decides by rules who may publish, subscribe and get what. Each rule allows or denies something for some topics to some Clients, and the
+ * first that matches decides. A subscription is allowed when all that its filter can match is.
+ *
+ * @throws MqttError `MQTT_OPTION_INVALID` for an option or rule that is wrong. With `path` the broker does not start when the file is not
+ * right (`MQTT_FILE_INVALID`).
+ * @example accessRules({ rules: [{ allow: ['publish', 'subscribe'], topics: 'devices/${clientId}/#' }] })
+ */
+export function accessRules<Data = unknown> (options: AccessRulesOptions): RulesPlugin<Data> {
+  checkOptions(options, ['path', ...fields])
+  const { name = 'acl', path, watch = false } = options
+  const limits = limitsOf(options)
+  if (path !== undefined) {
+    for (const field of fields) if (Object.hasOwn(options, field)) throw optionInvalid(field, 'in the file where there is a "path"', 'both')
+    return rulesPlugin({ name, watchedPath: watch ? path : undefined, read: () => readRulesFile(path, limits) })
+  }
+  if (watch) throw optionInvalid('watch', 'false where there is no "path"', watch)
+  parseAccessRules(options, limits, optionInvalid)
+  return rulesPlugin({ name, watchedPath: undefined, read: () => Promise.resolve().then(() => parseAccessRules(options, limits, optionInvalid)) })
+}
+
+async function readRulesFile (path: string, limits: RuleLimits): Promise<RuleSet> {
+  const content = parseJson(path, await readTextFile(path))
+  const complain: Complain = (field, expected, got) => fileInvalid(path, `"${field}" must be ${expected}, got ${JSON.stringify(got)}`)
+  if (!isRecord(content)) throw fileInvalid(path, 'must be an object with "rules"')
+  for (const field of Object.keys(content)) if (!fields.includes(field)) throw complain(field, `one of ${fields.join(', ')}`, 'an unknown name')
+  return parseAccessRules(content, limits, complain)
+}
+
+function parseJson (path: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    const [, position] = /position (\d+)/.exec(String(cause)) ?? []
+    const line = position === undefined ? undefined : text.slice(0, Number(position)).split('\n').length
+    throw fileInvalid(path, text.trim() === '' ? 'is empty' : 'is no JSON', line, { cause })
+  }
+}
+
+function parseAccessRules (content: { readonly rules?: unknown, readonly groups?: unknown, readonly default?: unknown }, limits: RuleLimits, complain: Complain): RuleSet {
+  const { default: otherwise = 'deny' } = content
+  if (otherwise !== 'allow' && otherwise !== 'deny') throw complain('default', '"allow" or "deny"', otherwise)
+  const isAllowed = otherwise === 'allow'
+  const defaults = { publish: isAllowed, subscribe: isAllowed, deliver: true }
+  return new RuleSet(parseRules(content.rules, complain), defaults, parseGroups(content.groups, complain), limits)
+}
+
+function parseGroups (groups: unknown, complain: Complain): GroupsOfUser {
+  const groupsOfUser = new Map<string, string[]>()
+  if (groups === undefined) return groupsOfUser
+  if (!isRecord(groups)) throw complain('groups', 'an object with a list of users for each group', groups)
+  for (const [group, users] of Object.entries(groups)) {
+    if (!Array.isArray(users)) throw complain(`groups.${group}`, 'a list of users', users)
+    for (const user of users as readonly unknown[]) {
+      if (typeof user !== 'string') throw complain(`groups.${group}`, 'a list of User Names', user)
+      groupsOfUser.set(user, [...groupsOfUser.get(user) ?? [], group])
+    }
+  }
+  return groupsOfUser
+}

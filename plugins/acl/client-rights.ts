@@ -1,0 +1,58 @@
+import type { Claims, ClientInfo, Message, Subscription } from '../../lib/index.ts'
+import { levelsOf } from './filter-tree.ts'
+import type { RuleSet } from './rule-set.ts'
+import { TopicCache } from './topic-cache.ts'
+import { variantOf, Verdicts, type AppliedRule, type Question } from './verdicts.ts'
+
+/** What one Client may do, for as long as it is who it was. */
+export class ClientRights {
+  readonly #rules: RuleSet
+  readonly #own: Verdicts
+  readonly #clientIdentifier: string
+  readonly #username: string | undefined
+  readonly #claims: Claims
+  readonly #published: TopicCache
+  readonly #delivered: TopicCache
+
+  constructor ({ clientIdentifier, username, claims }: ClientInfo, rules: RuleSet, own: readonly AppliedRule[]) {
+    this.#rules = rules
+    this.#own = new Verdicts(own)
+    this.#clientIdentifier = clientIdentifier
+    this.#username = username
+    this.#claims = claims
+    this.#published = new TopicCache(rules.limits.cacheSize)
+    this.#delivered = new TopicCache(rules.limits.cacheSize)
+  }
+
+  /** False when the Client has authenticated anew, and differs since. */
+  isOf (client: ClientInfo): boolean {
+    return this.#claims === client.claims && this.#username === client.username && this.#clientIdentifier === client.clientIdentifier
+  }
+
+  mayPublish (topicName: string, message: Message): boolean {
+    const variant = this.#own.isParticular ? variantOf(message) : 0
+    return this.#published.get(topicName, variant) ?? this.#published.set(topicName, variant, this.#judge({ action: 'publish', qos: message.qos, retain: message.retain }, topicName))
+  }
+
+  mayGet (topicName: string): boolean {
+    return this.#delivered.get(topicName, 0) ?? this.#delivered.set(topicName, 0, this.#judge(delivery, topicName))
+  }
+
+  /** Whether everything may be subscribed to that a filter, which may be that of a Shared Subscription, can match. */
+  maySubscribe (topicFilter: string, { qos }: Subscription): boolean {
+    return this.#judge({ action: 'subscribe', qos, retain: false }, withoutShare(topicFilter))
+  }
+
+  /** The first rule that matches decides. For a filter: all of it has to be allowed before any of it is denied. */
+  #judge (question: Question, topic: string): boolean {
+    const levels = levelsOf(topic)
+    const { allow, deny } = this.#own.ask(question, levels, this.#rules.verdicts.ask(question, levels))
+    return allow === deny ? this.#rules.defaults[question.action] : allow < deny
+  }
+}
+
+const delivery: Question = { action: 'deliver', qos: 0, retain: false }
+
+function withoutShare (topicFilter: string): string {
+  return topicFilter.startsWith('$share/') ? topicFilter.slice(topicFilter.indexOf('/', '$share/'.length) + 1) : topicFilter
+}
