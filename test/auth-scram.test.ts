@@ -1,9 +1,14 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { ErrorCode, ReasonCode, type ClientInfo, type Continue, type Exchange, type ExchangeRequest } from '../lib/index.ts'
-import { deriveScramCredentials, scramSha256, type ScramCredentials, type ScramOptions } from '../plugins/scram/index.ts'
+import { deriveScramCredentials, formatScramCredentials, scramFile, scramSha256, type ScramCredentials, type ScramFile, type ScramOptions } from '../plugins/scram/index.ts'
+import { PacketType } from '../lib/packet/packets.ts'
 import { saslPrepare } from '../plugins/scram/saslprep.ts'
+import { Call } from './support/command-line.ts'
+import { connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
 const salt = Buffer.from('W22ZaJ0SNY7soEsUEjb6gQ==', 'base64')
 const derived = await deriveScramCredentials('pencil', { salt, iterations: 4096 })
@@ -176,4 +181,126 @@ t.test('SASLprep: the examples of RFC 4013 section 3', t => {
   for (const [text, prepared] of examples) t.equal(saslPrepare(text), prepared, JSON.stringify(text))
   for (const text of ['\ud800', '\ue000', '\ufffe', '\u202e', '\ufffd', '\u{e0041}']) t.equal(saslPrepare(text), undefined, JSON.stringify(text))
   t.end()
+})
+
+// Users in a file.
+
+const pencil = formatScramCredentials(derived)
+
+async function startFile (t: Test, content: string, options: { secret?: Buffer } = {}): Promise<TestBroker<{ readonly role: string }> & { plugin: ScramFile, path: string }> {
+  const path = join(t.testdir({ users: content }), 'users')
+  const plugin = scramFile({ path, ...options })
+  return { ...await startBroker<{ readonly role: string }>(t, { plugins: [plugin] }), plugin, path }
+}
+
+/** A Client that logs in over the wire; what it was told last is a CONNACK. */
+async function scramLogin ({ broker }: { broker: object }, username: string, password: string, beforeFinal: () => unknown = () => undefined): Promise<[PacketClient, number | undefined]> {
+  const scram = new ScramClient(username, password)
+  const client = new PacketClient(broker as TestBroker['broker'], 5)
+  const answer = async (): Promise<unknown> => {
+    while (client.received.length === 0 && !client.isEnded) await settled()
+    return client.received.shift()
+  }
+  client.send(connectPacket({ clientIdentifier: username, properties: { authenticationMethod: 'SCRAM-SHA-256', authenticationData: scram.first() } }))
+  const { properties } = await answer() as { properties: { authenticationData: Buffer } }
+  await beforeFinal()
+  const authenticationData = scram.final(properties.authenticationData.toString())
+  client.send({ type: PacketType.auth, reasonCode: ReasonCode.continueAuthentication, properties: { authenticationMethod: 'SCRAM-SHA-256', authenticationData } })
+  const { reasonCode } = await answer() as { reasonCode?: number }
+  return [client, reasonCode]
+}
+
+t.test('the users of a file log in, and nobody else', async t => {
+  const test = await startFile(t, `# people\n\nuser:${pencil}\r\n__proto__:${pencil}\n`)
+  for (const name of ['user', '__proto__']) t.equal((await scramLogin(test, name, 'pencil'))[1], ReasonCode.success, name)
+  t.strictSame([...test.broker.clients()].map(({ username }) => username), ['user', '__proto__'])
+  for (const [name, password] of [['user', 'wrong'], ['nobody', 'pencil'], ['constructor', 'pencil']] as const) t.equal((await scramLogin(test, name, password))[1], ReasonCode.notAuthorized, name)
+  t.equal((await scramLogin(await startFile(t, ''), 'user', 'pencil'))[1], ReasonCode.notAuthorized, 'an empty file lets nobody in')
+})
+
+t.test('a user that a file does not have is told what one of the others might be told', async t => {
+  const many = Array.from({ length: 20 }, (_, i) => `u${i}:${pencil.replace('$4096', `$${i % 2 === 0 ? 4096 : 8192}`)}`).join('\n')
+  const secret = Buffer.alloc(32, 1)
+  const ask = async ({ plugin }: { plugin: ScramFile }, name: string): Promise<string> => challengeOf((plugin.authenticationMethods[0] as { start (request: ExchangeRequest): Exchange<string> }).start(requestOf()), new ScramClient(name, ''))
+  const partsOf = (text: string): string => text.replace(/^r=[^,]+,/, '')
+  const [one, two] = [await startFile(t, many, { secret }), await startFile(t, many, { secret })]
+  const told = new Set<string | undefined>()
+  for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p']) {
+    const challenge = partsOf(await ask(one, name))
+    t.match(challenge, /^s=[A-Za-z\d+/]{22}==,i=(?:4096|8192)$/)
+    t.equal(partsOf(await ask(one, name)), challenge, 'the same at each try')
+    t.equal(partsOf(await ask(two, name)), challenge, 'and at each node')
+    told.add(challenge.split(',i=')[1])
+  }
+  t.strictSame([...told].sort(), ['4096', '8192'])
+  t.match(await ask(await startFile(t, ''), 'a'), /,i=15000$/)
+})
+
+t.test('a line that is wrong keeps the broker from starting, whatever it is', async t => {
+  const wrong = [
+    'user', 'user:', ':' + pencil, 'user:pencil', `user:${pencil}x`, `user:${pencil.replace('4096', '4095')}`, `user:${pencil.replace('4096', '99999999')}`, `user:${pencil.replace('$4096', '$-1')}`,
+    `user:${pencil.replace('W22ZaJ0SNY7soEsUEjb6gQ==', 'W22Z')}`, `a:b:${pencil}`, `\u2168:${pencil}`, `us\u0000er:${pencil}`, `first:${pencil}`, 'user:SCRAM-SHA-1$4096:x$y:z',
+  ]
+  for (const line of wrong) {
+    await t.rejects(startFile(t, `first:${pencil}\n${line}\n`), { code: ErrorCode.fileInvalid, message: /users, line 2: / }, line.slice(0, 30))
+  }
+  await t.rejects(startBroker(t, { plugins: [scramFile({ path: join(t.testdir({}), 'none') })] }), { code: ErrorCode.fileInvalid })
+  for (const options of [{}, { path: '' }, { path: 'x', watch: 1 }, { path: 'x', secret: 'x' }, { path: 'x', salt: 1 }]) t.throws(() => scramFile(options as never), { code: ErrorCode.optionInvalid })
+})
+
+t.test('reload disconnects those whose verifier has gone, and nobody else; a bad file changes nothing', async t => {
+  const other = formatScramCredentials(await deriveScramCredentials('other', { iterations: 4096 }))
+  const test = await startFile(t, `ann:${pencil}\nbob:${pencil}\ncat:${pencil}\n`)
+  const [[ann], [bob], [cat]] = [await scramLogin(test, 'ann', 'pencil'), await scramLogin(test, 'bob', 'pencil'), await scramLogin(test, 'cat', 'pencil')]
+  writeFileSync(test.path, 'nonsense\n')
+  await t.rejects(test.plugin.reload(), { code: ErrorCode.fileInvalid })
+  writeFileSync(test.path, `cat:${pencil}\nann:${other}\n`)
+  await test.plugin.reload()
+  await settled()
+  for (const client of [ann, bob]) t.match(client.received, [{ type: PacketType.disconnect, reasonCode: ReasonCode.notAuthorized }])
+  t.notOk(cat.isEnded)
+  t.equal((await scramLogin(test, 'ann', 'other'))[1], ReasonCode.success)
+})
+
+t.test('who loses the verifier during the exchange, or before it is connected, does not stay', async t => {
+  const test = await startFile(t, `ann:${pencil}\n`)
+  const [, during] = await scramLogin(test, 'ann', 'pencil', async () => { writeFileSync(test.path, ''); await test.plugin.reload() })
+  t.equal(during, ReasonCode.notAuthorized)
+  const path = join(t.testdir({ users: `ann:${pencil}\n` }), 'users')
+  const plugin = scramFile({ path })
+  const late = await startBroker(t, { plugins: [plugin], hooks: { onConnect: async () => { writeFileSync(path, ''); await plugin.reload(); return undefined } } })
+  const [client, answer] = await scramLogin(late, 'ann', 'pencil')
+  t.equal(answer, ReasonCode.success)
+  await settled()
+  t.match(client.received, [{ type: PacketType.disconnect, reasonCode: ReasonCode.notAuthorized }])
+})
+
+t.test('myelin passwd --scram writes what scramFile reads', async t => {
+  const path = join(t.testdir({}), 'users')
+  const passwd = async (input: string, ...args: string[]): Promise<[number, string]> => {
+    const call = new Call('passwd', '--scram', ...args)
+    call.input.end(input)
+    return [await call.ended, call.complained]
+  }
+  t.strictSame(await passwd('pencil\n', '-c', path, 'us\u00ader'), [0, ''])
+  t.match(readFileSync(path, 'utf8'), /^user:SCRAM-SHA-256\$15000:[A-Za-z\d+/]{22}==\$[A-Za-z\d+/]{43}=:[A-Za-z\d+/]{43}=\n$/, 'the name as SASLprep makes it')
+  writeFileSync(path, `${readFileSync(path, 'utf8')}bob:plain\n`)
+  t.strictSame(await passwd('', '-U', path), [0, ''])
+  const test = await startFile(t, readFileSync(path, 'utf8'))
+  t.equal((await scramLogin(test, 'user', 'pencil'))[1], ReasonCode.success)
+  t.equal((await scramLogin(test, 'bob', 'plain'))[1], ReasonCode.success)
+  t.match(await passwd('pen\u0007cil\n', path, 'user'), [2, 'control characters'])
+  t.match(await passwd('pencil\n', path, 'us\u202eer'), [2, 'SCRAM does not take that user name'])
+})
+
+t.test('a file of users is watched, and no longer when the broker is closed', async t => {
+  const path = join(t.testdir({ users: `ann:${pencil}\n` }), 'users')
+  const test = await startBroker(t, { plugins: [scramFile({ path, watch: true })] })
+  const [client] = await scramLogin(test, 'ann', 'pencil')
+  writeFileSync(path, '')
+  while (!client.isEnded) await test.clock.advance(1000)
+  const closing = test.broker.close()
+  await test.clock.advance(10_000)
+  await closing
+  t.equal(test.clock.pending, 0)
 })

@@ -6,6 +6,7 @@ import { flagName, readArguments } from '../plugins/cli/options/arguments.ts'
 import { banner } from '../plugins/cli/broker/banner.ts'
 import { publishHelp } from '../plugins/cli/pub.ts'
 import { subscribeHelp } from '../plugins/cli/sub.ts'
+import { passwdHelp } from '../plugins/cli/passwd.ts'
 import { inspectHelp } from '../plugins/cli/inspect/inspect.ts'
 import { checkConfiguration, readConfiguration } from '../plugins/cli/options/configuration.ts'
 import { shownDefault, usageOf } from '../plugins/cli/options/help.ts'
@@ -166,7 +167,7 @@ function documentationOf ({ options }: OptionGroup): string {
 t.test('docs/command-line.md is what the tables say', t => {
   const file = join(root, 'docs/command-line.md')
   const text = readFileSync(file, 'utf8')
-  const groups = new Map([...startGroups, ...publishHelp.groups, ...subscribeHelp.groups, ...inspectHelp.groups].map(group => [group.title, group]))
+  const groups = new Map([...startGroups, ...publishHelp.groups, ...subscribeHelp.groups, ...passwdHelp.groups, ...inspectHelp.groups].map(group => [group.title, group]))
   const expected = text.replace(/<!-- (\w+) -->\n[^]*?<!-- end -->/g, (block, title: string) => {
     const group = groups.get(title)
     return group === undefined ? block : `<!-- ${title} -->\n${documentationOf(group)}\n<!-- end -->`
@@ -226,7 +227,7 @@ t.test('hash-password reads a password from standard input', async t => {
 })
 
 t.test('each command has its help', async t => {
-  for (const [args, text] of [[['help'], 'Limits:'], [['help', 'pub'], '--retain'], [['sub', '-h'], '--verbose'], [['config-schema', '--help'], 'JSON Schema'], [['hash-password', '--help'], 'passwordHash']] as const) {
+  for (const [args, text] of [[['help'], 'Limits:'], [['help', 'pub'], '--retain'], [['sub', '-h'], '--verbose'], [['config-schema', '--help'], 'JSON Schema'], [['hash-password', '--help'], 'passwordHash'], [['passwd', '-h'], '--hash-plain']] as const) {
     const call = new Call(...args)
     t.equal(await call.ended, 0)
     t.match(call.printed, text)

@@ -1,11 +1,14 @@
 import t, { type Test } from 'tap'
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import mqtt, { type IClientOptions } from 'mqtt'
 import { testCertificate, testKey } from './support/certificates.ts'
 import { clientCertificate, clientKey } from './support/client-certificate.ts'
-import { connected, dial, type RealClient } from './support/network.ts'
+import { connected, dial, listen, type RealClient } from './support/network.ts'
+import { hashPassword } from '../plugins/password-file/index.ts'
 import { blocks } from './support/pages.ts'
 import { root, Workshop, type Program } from './support/program.ts'
 import { trusting } from './support/transports.ts'
@@ -85,6 +88,35 @@ t.test('scram.ts: a password that stays at home', async t => {
   await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' }), { code: 0x86 })
   program.child.kill()
   t.equal(await program.output, 'ada is here\n')
+})
+
+t.test('password-file.ts: users in a file, and what becomes of them when it changes', async t => {
+  const file = join(t.testdir({ users: `ada:${await hashPassword('correct horse')}\n` }), 'users')
+  const program = start(t, 'password-file.ts', file)
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'wrong horse' }), { code: 0x86 })
+  const client = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
+  const told = client.event('disconnect')
+  writeFileSync(file, '')
+  t.match(await told, [{ reasonCode: 0x87 }])
+  program.child.kill()
+  t.match(await program.output, /^ada is here\nada has gone/)
+})
+
+t.test('http-auth.ts: a service decides', async t => {
+  const service = createServer((request, response) => {
+    void text(request).then(body => {
+      const { action, password, topic } = JSON.parse(body) as { action: string, password?: string, topic?: string }
+      const isRight = action === 'authenticate' ? password === 'correct horse' : topic === 'home'
+      response.end(JSON.stringify({ result: isRight && request.headers.authorization === 'Bearer' ? 'allow' : 'deny' }))
+    })
+  })
+  const port = await listen(t, service)
+  const url = `mqtt://127.0.0.1:${await start(t, 'http-auth.ts', `http://127.0.0.1:${port}/`).port}`
+  await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'wrong horse' }), { code: 0x86 })
+  const client = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
+  await client.mqtt.publishAsync('home', 'x', { qos: 1 })
+  await t.rejects(client.mqtt.publishAsync('elsewhere', 'x', { qos: 1 }), { code: 0x87 })
 })
 
 t.test('durable.ts: a broker that is killed and goes on where it was', async t => {

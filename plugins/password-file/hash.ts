@@ -10,7 +10,7 @@ export interface PasswordHash {
   readonly derive: (password: Buffer) => Promise<Buffer>
 }
 
-/** How {@link hashPassword} hashes: `sha512-pbkdf2` is what every version of Mosquitto since 1.6.13 reads. */
+/** How {@link hashPassword} hashes: `sha512-pbkdf2` is what Mosquitto 2.0 reads, too. */
 export type HashFormat = 'scrypt' | 'sha512-pbkdf2'
 
 const scryptCost = { N: 16_384, r: 8, p: 1 } as const
