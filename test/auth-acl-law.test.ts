@@ -147,7 +147,7 @@ async function startMosquitto (t: Test, folder: string): Promise<number> {
   reserved.close()
   await once(reserved, 'close')
   writeFileSync(join(folder, 'conf'), `listener ${port} 127.0.0.1\nallow_anonymous true\nuser root\npersistence false\npassword_file ${join(folder, 'passwords')}\nacl_file ${join(folder, 'acl')}\n`)
-  const child = spawn('mosquitto', ['-c', join(folder, 'conf')], { stdio: 'ignore' })
+  const child = spawn('mosquitto', ['-c', join(folder, 'conf')], { stdio: 'ignore', env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin` } })
   const ended = once(child, 'exit')
   t.teardown(() => { child.kill('SIGKILL') })
   const isUp = async (): Promise<boolean> => {

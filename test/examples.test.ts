@@ -156,6 +156,40 @@ t.test('typed-topics.ts: a device writes what fits to its own topic', async t =>
   await t.rejects(device.mqtt.publishAsync('devices/7/temperature', '{"celsius":"hot"}', { qos: 1 }), { code: 0x99 })
   await device.mqtt.publishAsync('devices/7/temperature', '{"celsius":95}', { qos: 1 })
   t.match(await device.message(), { topic: 'alarms/7', payload: Buffer.from('{"text":"95 °C"}') })
+t.test('access-rules.ts: who may publish, subscribe and get what', async t => {
+  const url = `mqtt://127.0.0.1:${await start(t, 'access-rules.ts').port}`
+  const pump = await dial(t, url, { protocolVersion: 5, username: 'pump-1', password: 'drip drop' })
+  const ada = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
+  await t.rejects(pump.mqtt.subscribeAsync('devices/#'), { message: 'Subscribe error: Not authorized' })
+  await pump.mqtt.subscribeAsync(['devices/pump-1/#', 'commands/pump-1'])
+  await ada.mqtt.subscribeAsync('devices/#')
+  await pump.mqtt.publishAsync('devices/pump-1/secret', 'hush', { qos: 1 })
+  await pump.mqtt.publishAsync('devices/pump-1/state', 'on', { qos: 1 })
+  t.strictSame([await ada.texts(1), await pump.texts(1)], [['on'], ['on']])
+  await t.rejects(pump.mqtt.publishAsync('devices/pump-2/state', 'on', { qos: 1 }), { code: 0x87 })
+  await t.rejects(ada.mqtt.publishAsync('commands/pump-1', 'stop', { qos: 1, retain: true }), { code: 0x87 })
+  await ada.mqtt.publishAsync('commands/pump-1', 'stop', { qos: 1 })
+  t.strictSame(await pump.texts(1), ['stop'])
+})
+
+t.test('chain.ts: another way in for each listener', async t => {
+  const program = start(t, 'chain.ts')
+  const ports = new Map<unknown, number>()
+  const bothListen = new Promise<void>(resolve => {
+    program.child.on('message', ({ wanted, port }: { wanted: number, port: number }) => {
+      ports.set(wanted, port)
+      if (ports.size === 2) resolve()
+    })
+  })
+  await bothListen
+  const inside = await dial(t, `mqtt://127.0.0.1:${Number(ports.get(1883))}`, { protocolVersion: 5 })
+  const outsideUrl = `mqtt://127.0.0.1:${Number(ports.get(1884))}`
+  await t.rejects(dial(t, outsideUrl, { protocolVersion: 5 }), { code: 0x87 })
+  const outside = await dial(t, outsideUrl, { protocolVersion: 5, username: 'token', password: 'letmein' })
+  await outside.mqtt.subscribeAsync('lights/#')
+  await t.rejects(outside.mqtt.publishAsync('lights/hall', 'off', { qos: 1 }), { code: 0x87 })
+  await inside.mqtt.publishAsync('lights/hall', 'on', { qos: 1 })
+  t.strictSame(await outside.texts(1), ['on'])
 })
 
 t.test('blocks of the pages that are marked "run" run to their end', async t => {

@@ -1,0 +1,5 @@
+export { allOf } from './all-of.ts'
+export { anyOf } from './any-of.ts'
+export { chain, type ChainOptions } from './chain.ts'
+export type { Combination } from './members.ts'
+export { when, type ConnectionCondition, type ConnectionPredicate } from './when.ts'
