@@ -1,0 +1,93 @@
+import type { Claims, ClientInfo, Hooks, PublishRequest, SubscribeRequest } from '../../lib/index.ts'
+
+/** What one Client may do by its token, and what it was found to be allowed to publish to. */
+interface Rights {
+  /** The claims they were made of: others, after the Client has authenticated anew, make others. */
+  readonly claims: Claims
+  /** Topic Filters, as levels. */
+  readonly publish: readonly string[][]
+  readonly subscribe: readonly string[][]
+  readonly decisions: Map<string, boolean>
+}
+
+/** Topic Names that are remembered of each Client: it mostly publishes to those it published to last. */
+const maximumDecisions = 32
+
+const placeholder = /\$\{(\w*)\}/g
+
+/** Rules that come with a token: a claim with lists of Topic Filters `{ pub, sub, all }`. */
+export class Permissions {
+  readonly hooks: Hooks = { authorizePublish: request => this.#mayPublish(request), authorizeSubscribe: request => this.#maySubscribe(request) }
+  readonly #claim: string
+  readonly #rights = new WeakMap<ClientInfo, Rights>()
+  /** Claims of tokens: whoever was let in otherwise is not judged here. */
+  readonly #ours = new WeakSet<Claims>()
+
+  constructor (claim: string) { this.#claim = claim }
+
+  /** Those who are let in with these claims may do what they say, and nothing else. */
+  add (claims: Claims): void { this.#ours.add(claims) }
+
+  /** Whether two tokens give the same rights. */
+  areSame (one: Claims, other: Claims): boolean { return JSON.stringify(one[this.#claim]) === JSON.stringify(other[this.#claim]) }
+
+  #mayPublish ({ client, topicName }: PublishRequest): boolean {
+    if (!this.#ours.has(client.claims)) return true
+    const rights = this.#rightsOf(client)
+    return rights.decisions.get(topicName) ?? decide(rights, topicName)
+  }
+
+  /** A Topic Filter is allowed when one that was granted covers all that it matches: so there is nothing left to decide for each message. */
+  #maySubscribe ({ client, topicFilter }: SubscribeRequest): boolean {
+    if (!this.#ours.has(client.claims)) return true
+    const asked = topicFilter.replace(/^\$share\/[^/]*\//, '').split('/')
+    return this.#rightsOf(client).subscribe.some(granted => covers(granted, asked))
+  }
+
+  #rightsOf (client: ClientInfo): Rights {
+    const known = this.#rights.get(client)
+    if (known?.claims === client.claims) return known
+    const lists = this.#listsOf(client.claims)
+    const listed = (name: 'pub' | 'sub'): string[][] => [lists(name), lists('all')].flat().flatMap(filter => filled(filter, client) ?? []).map(filter => filter.split('/'))
+    const rights = { claims: client.claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new Map<string, boolean>() }
+    this.#rights.set(client, rights)
+    return rights
+  }
+
+  /** The lists of Topic Filters by name; empty for what is no list, so that what is written wrongly allows nothing. */
+  #listsOf (claims: Claims): (name: string) => string[] {
+    const value = Object.hasOwn(claims, this.#claim) ? claims[this.#claim] : undefined
+    const lists = new Map<string, unknown>(Object.entries(value ?? {}))
+    return name => [lists.get(name)].flat().filter(filter => typeof filter === 'string')
+  }
+}
+
+function decide ({ publish, decisions }: Rights, topicName: string): boolean {
+  const levels = topicName.split('/') // a Topic Name is a Topic Filter that matches nothing but itself
+  const isAllowed = publish.some(granted => covers(granted, levels))
+  if (decisions.size >= maximumDecisions) decisions.clear()
+  decisions.set(topicName, isAllowed)
+  return isAllowed
+}
+
+/** A Topic Filter with the Client's names in it; undefined where a name would reach further than its own level. */
+function filled (filter: string, { clientIdentifier, username }: ClientInfo): string | undefined {
+  const names = new Map([['clientid', clientIdentifier], ['username', username]])
+  const isSafe = [...filter.matchAll(placeholder)].every(([, name = '']) => isName(names.get(name) ?? ''))
+  return isSafe ? filter.replace(placeholder, (_all, name: string) => names.get(name) ?? '') : undefined
+}
+
+/** One level, without wildcards; and none that begins like `$SYS` or `$share`. */
+function isName (value: string): boolean { return /^[^$+#/][^+#/]*$/.test(value) }
+
+/** Whether every Topic Name that one Topic Filter matches is matched by another one, too (section 4.7). */
+export function covers (granted: readonly string[], asked: readonly string[]): boolean {
+  const [first = ''] = granted
+  if (asked[0]?.startsWith('$') === true && (first === '+' || first === '#')) return false // [MQTT-4.7.2-1]
+  for (let i = 0; i < granted.length; i++) {
+    const level = granted[i]
+    if (level === '#') return i === granted.length - 1
+    if (i >= asked.length || asked[i] === '#' || (level !== '+' && level !== asked[i])) return false
+  }
+  return granted.length === asked.length
+}
