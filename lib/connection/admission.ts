@@ -39,7 +39,8 @@ export class Admission {
 
   #takeToken (): boolean {
     const now = this.#clock.now()
-    this.#tokens = Math.min(this.#limits.connectionRate, this.#tokens + (now - this.#at) / 1000 * this.#limits.connectionRate)
+    const elapsedMs = Math.max(0, now - this.#at) // the clock may have been set back
+    this.#tokens = Math.min(this.#limits.connectionRate, this.#tokens + elapsedMs / 1000 * this.#limits.connectionRate)
     this.#at = now
     if (this.#tokens < 1) return false
     this.#tokens--

@@ -25,7 +25,8 @@ export class PublishRate {
 
   #refill (): void {
     const now = this.#clock.now()
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + (now - this.#at) / 1000 * this.#perSecond)
+    const elapsedMs = Math.max(0, now - this.#at) // the clock may have been set back
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + elapsedMs / 1000 * this.#perSecond)
     this.#at = now
   }
 }
