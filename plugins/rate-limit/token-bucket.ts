@@ -1,0 +1,27 @@
+/** What flows into a bucket, and what it holds. */
+export interface Rate { readonly perSecond: number, readonly burst: number }
+
+/** A token bucket: so much at once, and so much a second from then on. It may be overdrawn by who is willing to wait. */
+export class TokenBucket {
+  readonly #rate: Rate
+  #tokens: number
+  #at: number
+
+  /** @param now milliseconds since the epoch */
+  constructor (rate: Rate, now: number) {
+    this.#rate = rate
+    this.#tokens = rate.burst
+    this.#at = now
+  }
+
+  /** Takes tokens, which may leave a debt; returns the milliseconds until that is paid, 0 for none. */
+  take (count: number, now: number): number {
+    if (now > this.#at) this.#tokens = Math.min(this.#rate.burst, this.#tokens + (now - this.#at) / 1000 * this.#rate.perSecond)
+    this.#at = now // also when the clock was set back, or nothing would flow until it has caught up
+    this.#tokens -= count
+    return this.#tokens >= 0 ? 0 : -this.#tokens / this.#rate.perSecond * 1000
+  }
+
+  /** Puts back what was not used after all. */
+  giveBack (count: number): void { this.#tokens += count }
+}
