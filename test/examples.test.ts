@@ -156,6 +156,8 @@ t.test('typed-topics.ts: a device writes what fits to its own topic', async t =>
   await t.rejects(device.mqtt.publishAsync('devices/7/temperature', '{"celsius":"hot"}', { qos: 1 }), { code: 0x99 })
   await device.mqtt.publishAsync('devices/7/temperature', '{"celsius":95}', { qos: 1 })
   t.match(await device.message(), { topic: 'alarms/7', payload: Buffer.from('{"text":"95 °C"}') })
+})
+
 t.test('access-rules.ts: who may publish, subscribe and get what', async t => {
   const url = `mqtt://127.0.0.1:${await start(t, 'access-rules.ts').port}`
   const pump = await dial(t, url, { protocolVersion: 5, username: 'pump-1', password: 'drip drop' })
