@@ -24,7 +24,7 @@ function keeping (protocolVersion: Version, clientId: string): IClientOptions {
 }
 
 async function tcp (t: Test, broker: Broker<never> | Broker): Promise<string> {
-  return transports.TCP(t, broker as Broker)
+  return transports.TCP(t, broker)
 }
 
 for (const [name, open] of Object.entries(transports)) {

@@ -26,7 +26,7 @@ export function lasting (fields: Partial<ConnectPacket> = {}): Partial<ConnectPa
 /** Connects, and leaves what came behind CONNACK to be taken. */
 export async function open<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}): Promise<[PacketClient, ConnackPacket]> {
   const packet = connectPacket(fields)
-  const client = new PacketClient(broker as Broker, packet.protocolVersion)
+  const client = new PacketClient(broker, packet.protocolVersion)
   client.send(packet)
   await settled()
   const connack = client.received.shift()

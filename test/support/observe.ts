@@ -54,7 +54,7 @@ export async function startObserved (t: Test, options: BrokerOptions = {}): Prom
 /** A Client that sends CONNECT, whatever the answer; the answer is undefined when there is none. */
 export async function tryConnect<Data> ({ broker }: TestBroker<Data>, fields: Partial<ConnectPacket> = {}): Promise<[PacketClient, ConnackPacket | undefined]> {
   const packet = connectPacket(fields)
-  const client = new PacketClient(broker as TestBroker['broker'], packet.protocolVersion)
+  const client = new PacketClient(broker, packet.protocolVersion)
   client.send(packet)
   const [connack] = await client.takeType(PacketType.connack)
   return [client, connack]
