@@ -411,19 +411,22 @@ t.test('decisions are bounded, and go with their connection', t => {
   const decisions = new Decisions(3)
   const [one, two] = [{}, {}] as [ConnectionInfo, ConnectionInfo]
   for (const topic of ['a', 'b', 'c', 'd', '__proto__']) decisions.set(one, 0, topic, true, 10)
-  t.strictSame(['a', 'b', 'c', 'd', '__proto__', 'constructor'].map(topic => decisions.get(one, 0, topic, 9)), [undefined, undefined, true, true, true, undefined])
+  t.strictSame(['a', 'b', 'c', 'd', '__proto__', 'constructor'].map(topic => decisions.get(one, 0, topic)), [undefined, undefined, true, true, true, undefined])
   decisions.set(two, 0, 'd', false, 10)
-  t.strictSame([decisions.get(one, 0, 'd', 9), decisions.get(two, 0, 'd', 9), decisions.get(two, 1, 'd', 9), decisions.get(two, 0, 'd', 10)], [true, false, undefined, undefined])
+  decisions.now = 9
+  t.strictSame([decisions.get(one, 0, 'd'), decisions.get(two, 0, 'd'), decisions.get(two, 1, 'd')], [true, false, undefined])
+  decisions.now = 10
+  t.equal(decisions.get(two, 0, 'd'), undefined)
   decisions.set(two, 0, 'd', true, 20)
-  t.equal(decisions.get(two, 0, 'd', 10), true)
+  t.equal(decisions.get(two, 0, 'd'), true)
   decisions.forget(one)
   t.equal(decisions.size, 1)
-  t.equal(decisions.get(one, 0, 'd', 0), undefined)
+  t.equal(decisions.get(one, 0, 'd'), undefined)
   decisions.clear()
   t.equal(decisions.size, 0)
   const none = new Decisions(0)
   none.set(one, 0, 'a', true, 10)
-  t.equal(none.get(one, 0, 'a', 0), undefined)
+  t.equal(none.get(one, 0, 'a'), undefined)
   t.end()
 })
 
@@ -436,6 +439,14 @@ t.test('what a client asked about is forgotten when it goes', async t => {
   const [again] = await login(setup, { clientIdentifier: 'gone' })
   await publish(again, 'a')
   t.match(setup.service.take(), [{ action: 'publish' }])
+})
+
+t.test('nothing goes on once the broker is closed', async t => {
+  const { broker, clock } = await start(t)
+  const closing = broker.close()
+  await clock.advance(10_000)
+  await closing
+  t.equal(clock.pending, 0)
 })
 
 t.test('TLS is verified, and an authority of one\'s own can be given', async t => {

@@ -1,8 +1,10 @@
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import * as crypto from 'node:crypto'
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createBroker, ErrorCode, ReasonCode, ReloadableFile, systemClock, type AuthenticateRequest, type AuthenticateResult } from '../lib/index.ts'
 import { PacketType, type ConnackPacket } from '../lib/packet/packets.ts'
@@ -11,6 +13,7 @@ import { hashFault, parsePasswordHash } from '../plugins/password-file/hash.ts'
 import { parsePasswordFile } from '../plugins/password-file/lines.ts'
 import { Call } from './support/command-line.ts'
 import { connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
+import { listen } from './support/network.ts'
 import { MemoryLogger } from './support/observe.ts'
 
 t.setTimeout(120_000)
@@ -278,7 +281,6 @@ async function told ({ clock, logger }: { clock: TestBroker['clock'], logger: Me
 t.test('a file that is watched is read anew when it has changed and is still', async t => {
   const setup = await start(t, `ann:${quick}\n`, { watch: true })
   const { path, logger, clock } = setup
-  await clock.advance(3000)
   writeFileSync(`${path}.tmp`, `bob:${quick}\n`)
   renameSync(`${path}.tmp`, path)
   await clock.advance(1000)
@@ -365,12 +367,22 @@ t.test('myelin passwd writes what the plugin reads, and keeps the other lines', 
   for (const [username, password] of [['ann', 'changed'], ['bob', 'p w'], ['old', 'secret']] as const) t.equal(await answerTo(setup, username, password), ReasonCode.success, username)
 })
 
-t.test('what myelin passwd writes as sha512-pbkdf2 is read by Mosquitto', async t => {
-  const path = join(t.testdir({}), 'users')
+t.test('what myelin passwd writes as sha512-pbkdf2 is read by Mosquitto, broker and tool', async t => {
+  const folder = t.testdir({})
+  const path = join(folder, 'users')
   await passwd(['-c', '-b', '-H', 'sha512-pbkdf2', path, 'ann', 'secret'])
-  const broken = spawnSync('mosquitto_passwd', ['-b', path, 'bob', 'x'])
-  t.equal(broken.status, 0, String(broken.stderr))
+  t.equal(spawnSync('mosquitto_passwd', ['-b', path, 'bob', 'x']).status, 0)
   t.match(readFileSync(path, 'utf8'), /^ann:\$7\$[^\n]+\nbob:\$7\$/)
+  const socket = createServer()
+  const port = await listen(t, socket)
+  await new Promise(resolve => { socket.close(resolve) })
+  writeFileSync(join(folder, 'conf'), `listener ${port} 127.0.0.1\npassword_file ${path}\nlog_dest stderr\nuser ${userInfo().username}\n`)
+  const broker = spawn('mosquitto', ['-c', join(folder, 'conf')], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin` } })
+  t.teardown(() => { broker.kill('SIGKILL') })
+  for await (const chunk of broker.stderr) if (String(chunk).includes(' running')) break
+  const say = (password: string): number | null => spawnSync('mosquitto_pub', ['-h', '127.0.0.1', '-p', String(port), '-u', 'ann', '-P', password, '-t', 'a', '-m', 'b']).status
+  t.equal(say('secret'), 0)
+  t.not(say('Secret'), 0)
 })
 
 t.test('myelin passwd deletes a user', async t => {

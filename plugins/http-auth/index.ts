@@ -33,6 +33,9 @@ export function httpAuth (options: HttpAuthOptions): HttpAuth {
   return new HttpAuthPlugin(settle(options))
 }
 
+/** How late it may be noticed that an answer about a topic no longer holds. */
+const tickMs = 500
+
 class HttpAuthPlugin implements HttpAuth {
   readonly name: string
   readonly hooks: HttpAuth['hooks']
@@ -44,6 +47,7 @@ class HttpAuthPlugin implements HttpAuth {
   readonly #decisions: Decisions
   readonly #superusers = new WeakSet<ConnectionInfo>()
   #clock: Clock = systemClock
+  #stopTicking: () => void = () => undefined
 
   constructor (settings: Settings) {
     this.name = settings.name
@@ -58,9 +62,14 @@ class HttpAuthPlugin implements HttpAuth {
   setup (broker: Pick<Broker, 'clock' | 'logger'>): void {
     this.#clock = broker.clock
     this.#service.open(broker)
+    this.#decisions.now = broker.clock.now()
+    this.#stopTicking = broker.clock.every(tickMs, () => { this.#decisions.now = broker.clock.now() })
   }
 
-  close (): Promise<void> { return this.#service.close() }
+  close (): Promise<void> {
+    this.#stopTicking()
+    return this.#service.close()
+  }
 
   clear (): void {
     this.#allowed.clear()
@@ -121,7 +130,7 @@ class HttpAuthPlugin implements HttpAuth {
   }
 
   #decided ({ connection }: ClientInfo, slot: Slot, topic: string): boolean | undefined {
-    return this.#superusers.has(connection) ? true : this.#decisions.get(connection, slot, topic, this.#clock.now())
+    return this.#superusers.has(connection) ? true : this.#decisions.get(connection, slot, topic)
   }
 
   async #decide (url: URL, { connection, signal }: ClientInfo, slot: Slot, topic: string, question: string): Promise<AuthorizeResult> {

@@ -17,6 +17,8 @@ const scryptCost = { N: 16_384, r: 8, p: 1 } as const
 const scryptKeyLength = 32
 const pbkdf2Iterations = 210_000
 const sha512Length = 64
+/** Mosquitto 2.0 takes hashes with salts of this length only. */
+const mosquittoSaltLength = 12
 
 /** What one check may ask for, however the hash came into the file: about two seconds of one processor, and 256 MiB. */
 const maximumMemory = 256 * 2 ** 20
@@ -60,7 +62,7 @@ export function hashFault (text: string): string {
 
 /** Makes a hash of a password, with a salt of its own. Scrypt (RFC 7914) by default. */
 export async function hashPassword (password: string, format: HashFormat = 'scrypt'): Promise<string> {
-  const salt = crypto.randomBytes(16)
+  const salt = crypto.randomBytes(format === 'scrypt' ? 16 : mosquittoSaltLength)
   const parameters = format === 'scrypt' ? `scrypt$${scryptCost.N}$${scryptCost.r}$${scryptCost.p}` : `$7$${pbkdf2Iterations}`
   const start = `${parameters}$${salt.toString('base64')}$`
   const blank = Buffer.alloc(format === 'scrypt' ? scryptKeyLength : sha512Length).toString('base64')
