@@ -5,14 +5,16 @@ import { ErrorCode, ReasonCode, type Allow, type Broker, type Claims, type Plugi
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
 import { accessRules, mosquittoAcl, type AccessRule, type AccessRulesOptions, type RulesPlugin } from '../plugins/acl/index.ts'
 import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
-import { MemoryLogger, tryConnect } from './support/observe.ts'
+import { deferred, MemoryLogger, startObserved, tryConnect } from './support/observe.ts'
+
+t.setTimeout(120_000) // many Clients, on a machine that may be busy
 
 interface Rules extends TestBroker { readonly acl: RulesPlugin, readonly logger: MemoryLogger, readonly watched: string[] }
 
 /** Whoever comes is who the password says, as JSON. */
 const anybody: Plugin = {
   name: 'anybody',
-  hooks: { authenticate: ({ password }) => password === undefined ? true : JSON.parse(password.toString()) as Allow<never> },
+  hooks: { authenticate: ({ password }) => password === undefined ? true : JSON.parse(password.toString()) as Allow },
 }
 
 async function start (t: Test, acl: RulesPlugin): Promise<Rules> {
@@ -317,13 +319,29 @@ t.test('what was remembered of a Client does not outlive who it was (re-authenti
   const claims = [{ tenant: 'a' }, { tenant: 'b' }]
   const test = await startBroker(t, {
     authenticationMethods: [{ name: 'token', start: () => ({ next: () => ({ allow: true, claims: claims.shift() ?? {} }) }) }],
-    plugins: [accessRules({ rules: [{ allow: 'publish', topics: 't/${claims.tenant}' }] })],
+    plugins: [accessRules({ rules: [{ allow: ['publish', 'subscribe'], topics: 't/${claims.tenant}' }, { allow: 'subscribe', topics: 'all' }] })],
   })
   const [client] = await connect(test, { properties: { authenticationMethod: 'token' } })
   t.strictSame([await mayPublish(client, 't/a'), await mayPublish(client, 't/b')], [true, false])
+  t.strictSame([await maySubscribe(client, 't/a'), await maySubscribe(client, 'all')], [true, true])
   client.send({ type: PacketType.auth, reasonCode: ReasonCode.reAuthenticate, properties: { authenticationMethod: 'token' } })
-  await client.take()
+  t.match(await client.take(), [{ type: PacketType.auth, reasonCode: ReasonCode.success }])
+  for (const topic of ['t/a', 'all']) await test.broker.publish(topic, topic)
+  t.strictSame(await client.payloads(), ['all'], 'what it had subscribed to is judged anew')
   t.strictSame([await mayPublish(client, 't/a'), await mayPublish(client, 't/b')], [false, true])
+})
+
+t.test('a Client that leaves while its subscriptions are judged anew is not answered', async t => {
+  const verdict = deferred<boolean>()
+  const test = await startObserved(t, {
+    authenticationMethods: [{ name: 'token', start: () => ({ next: () => ({ allow: true }) }) }],
+    hooks: { authorizeSubscribe: ({ isRestored }) => isRestored ? verdict.promise : true },
+  })
+  const [client] = await connect(test, { properties: { authenticationMethod: 'token' } })
+  await client.subscribe('a')
+  await client.send({ type: PacketType.auth, reasonCode: ReasonCode.reAuthenticate, properties: { authenticationMethod: 'token' } }).vanish()
+  verdict.resolve(true)
+  t.strictSame([await client.take(), test.logger.take('error')], [[], []])
 })
 
 t.test('a Client that makes topics up is remembered no more than cacheSize of them', async t => {

@@ -5,6 +5,8 @@ import { allOf, anyOf, chain, when, type ConnectionCondition } from '../plugins/
 import { connect, connectPacket, PacketClient, startBroker, type TestBroker } from './support/harness.ts'
 import { startObserved, tryConnect } from './support/observe.ts'
 
+t.setTimeout(120_000) // many brokers, on a machine that may be busy
+
 type Ask<T> = () => MaybePromise<T>
 const broken = (): never => { throw new Error('broken') }
 const late = <T>(value: T): Ask<T> => () => Promise.resolve(value)

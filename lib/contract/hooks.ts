@@ -112,7 +112,7 @@ export interface SubscribeRequest<Data = unknown> {
   /** As the Client wrote it. */
   readonly topicFilter: string
   readonly subscription: Subscription
-  /** Made in an earlier connection: asked again when the Session is resumed and by `revalidate`. */
+  /** Made in an earlier connection: asked again when the Session is resumed, when its Client has authenticated anew, and by `revalidate`. */
   readonly isRestored: boolean
 }
 

@@ -6,6 +6,7 @@ import { PacketType } from '../packet/packets.ts'
 import { admit } from './admit.ts'
 import { refusal } from './authenticate.ts'
 import type { Client } from './client.ts'
+import { revalidateSession } from './revalidate.ts'
 
 /** A CONNECT with an Authentication Method: the exchange decides, however many AUTH packets it takes (section 4.12). */
 export async function beginExchange (client: Client, connect: ConnectPacket, method: string): Promise<void> {
@@ -58,8 +59,13 @@ async function finish (client: Client, accept: Accept): Promise<void> {
   }
   const { clientIdentifier } = client
   client.identify({ ...accept, clientIdentifier }) // its Session is that of the name it came with
+  await revalidateSession(client.services, client.ownSession) // with the rights of whom it is now
+  if (isGone(client)) return
   sendAuth(client, ReasonCode.success, accept.authenticationData)
 }
+
+// Hooks may take their time.
+function isGone (client: Client): boolean { return client.phase === 'closed' }
 
 function sendAuth (client: Client, reasonCode: ReasonCode, data: Buffer | undefined): void {
   client.sink.send({ type: PacketType.auth, reasonCode, properties: authenticationProperties(client, data) })

@@ -12,7 +12,8 @@ export async function revalidate (services: BrokerServices): Promise<void> {
   for (const session of [...services.sessions]) await revalidateSession(services, session)
 }
 
-async function revalidateSession (services: BrokerServices, session: Session): Promise<void> {
+/** The same for one Session: its Client may have become somebody who may do less. */
+export async function revalidateSession (services: BrokerServices, session: Session): Promise<void> {
   const { client } = session
   if (client === undefined) return
   const ended: string[] = []

@@ -40,8 +40,13 @@ export function accessRules<Data = unknown> (options: AccessRulesOptions): Rules
     return rulesPlugin({ name, watchedPath: watch ? path : undefined, read: () => readRulesFile(path, limits) })
   }
   if (watch) throw optionInvalid('watch', 'false where there is no "path"', watch)
-  parseAccessRules(options, limits, optionInvalid)
-  return rulesPlugin({ name, watchedPath: undefined, read: () => Promise.resolve().then(() => parseAccessRules(options, limits, optionInvalid)) })
+  let checked: RuleSet | undefined = parseAccessRules(options, limits, optionInvalid)
+  const read = (): RuleSet => {
+    const rules = checked ?? parseAccessRules(options, limits, optionInvalid)
+    checked = undefined
+    return rules
+  }
+  return rulesPlugin({ name, watchedPath: undefined, read: () => Promise.resolve().then(read) })
 }
 
 async function readRulesFile (path: string, limits: RuleLimits): Promise<RuleSet> {

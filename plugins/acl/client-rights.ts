@@ -6,6 +6,7 @@ import { variantOf, Verdicts, type AppliedRule, type Question } from './verdicts
 
 /** What one Client may do, for as long as it is who it was. */
 export class ClientRights {
+  readonly client: ClientInfo
   readonly #rules: RuleSet
   readonly #own: Verdicts
   readonly #clientIdentifier: string
@@ -13,8 +14,13 @@ export class ClientRights {
   readonly #claims: Claims
   readonly #published: TopicCache
   readonly #delivered: TopicCache
+  /** What was last published to, and whether it may be: Clients mostly publish to the topic of their last message. */
+  #lastTopic = ''
+  #mayPublishLast = false
 
-  constructor ({ clientIdentifier, username, claims }: ClientInfo, rules: RuleSet, own: readonly AppliedRule[]) {
+  constructor (client: ClientInfo, rules: RuleSet, own: readonly AppliedRule[]) {
+    const { clientIdentifier, username, claims } = client
+    this.client = client
     this.#rules = rules
     this.#own = new Verdicts(own)
     this.#clientIdentifier = clientIdentifier
@@ -25,13 +31,18 @@ export class ClientRights {
   }
 
   /** False when the Client has authenticated anew, and differs since. */
-  isOf (client: ClientInfo): boolean {
+  get isCurrent (): boolean {
+    const { client } = this
     return this.#claims === client.claims && this.#username === client.username && this.#clientIdentifier === client.clientIdentifier
   }
 
   mayPublish (topicName: string, message: Message): boolean {
-    const variant = this.#own.isParticular ? variantOf(message) : 0
-    return this.#published.get(topicName, variant) ?? this.#published.set(topicName, variant, this.#judge({ action: 'publish', qos: message.qos, retain: message.retain }, topicName))
+    if (this.#own.isParticular) return this.#mayPublish(topicName, message, variantOf(message))
+    if (topicName !== this.#lastTopic) {
+      this.#mayPublishLast = this.#mayPublish(topicName, message, 0)
+      this.#lastTopic = topicName
+    }
+    return this.#mayPublishLast
   }
 
   mayGet (topicName: string): boolean {
@@ -41,6 +52,10 @@ export class ClientRights {
   /** Whether everything may be subscribed to that a filter, which may be that of a Shared Subscription, can match. */
   maySubscribe (topicFilter: string, { qos }: Subscription): boolean {
     return this.#judge({ action: 'subscribe', qos, retain: false }, withoutShare(topicFilter))
+  }
+
+  #mayPublish (topicName: string, { qos, retain }: Message, variant: number): boolean {
+    return this.#published.get(topicName, variant) ?? this.#published.set(topicName, variant, this.#judge({ action: 'publish', qos, retain }, topicName))
   }
 
   /** The first rule that matches decides. For a filter: all of it has to be allowed before any of it is denied. */

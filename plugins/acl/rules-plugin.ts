@@ -66,7 +66,7 @@ export function rulesPlugin<Data> (source: RuleSource): RulesPlugin<Data> {
       authorizePublish: ({ client, topicName, message }) => keeper.rightsOf(client).mayPublish(topicName, message),
       authorizeSubscribe: ({ client, topicFilter, subscription }) => keeper.rightsOf(client).maySubscribe(topicFilter, subscription),
     },
-    setup: async broker => { await keeper.setup(broker) },
+    setup: async broker => { await keeper.setup(broker as Broker) },
     reload: () => keeper.reload(),
     close: () => { keeper.close() },
   }
@@ -77,6 +77,8 @@ class RuleKeeper {
   readonly #source: RuleSource
   #rules: RuleSet = nothing
   #rights = new WeakMap<ClientInfo, ClientRights>()
+  /** Of the Client that was asked about last: its messages come several at a time. */
+  #last: ClientRights | undefined = undefined
   #broker: Broker | undefined = undefined
   #watch: FileWatch | undefined = undefined
   #unhookDeliver: (() => void) | undefined = undefined
@@ -86,11 +88,8 @@ class RuleKeeper {
   constructor (source: RuleSource) { this.#source = source }
 
   rightsOf (client: ClientInfo): ClientRights {
-    const known = this.#rights.get(client)
-    if (known?.isOf(client) === true) return known
-    const rights = this.#rules.rightsOf(client)
-    this.#rights.set(client, rights)
-    return rights
+    const last = this.#last
+    return last?.client === client && last.isCurrent ? last : this.#last = this.#find(client)
   }
 
   async setup (broker: Broker): Promise<void> {
@@ -115,6 +114,15 @@ class RuleKeeper {
     this.#watch?.close()
     this.#unhookDeliver?.()
     this.#broker = undefined
+    this.#last = undefined
+  }
+
+  #find (client: ClientInfo): ClientRights {
+    const known = this.#rights.get(client)
+    if (known?.isCurrent === true) return known
+    const rights = this.#rules.rightsOf(client)
+    this.#rights.set(client, rights)
+    return rights
   }
 
   async #reload (): Promise<void> {
@@ -136,6 +144,7 @@ class RuleKeeper {
   #apply (broker: Broker, rules: RuleSet): void {
     this.#rules = rules
     this.#rights = new WeakMap()
+    this.#last = undefined
     if (rules.hasDeliver) this.#unhookDeliver ??= broker.hook(this.#deliverHook)
     else this.#unhookDeliver = this.#unhookDeliver?.() as undefined
   }

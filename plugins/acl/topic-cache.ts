@@ -25,11 +25,7 @@ export class TopicCache {
   }
 
   #makeRoom (bits: Map<string, number>): void {
-    if (bits.size < this.#maximum) return
-    for (const oldest of bits.keys()) {
-      bits.delete(oldest)
-      return
-    }
+    if (bits.size >= this.#maximum) bits.delete(bits.keys().next().value as string)
   }
 }
 
