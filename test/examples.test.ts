@@ -1,7 +1,10 @@
 import t, { type Test } from 'tap'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { execFileSync } from 'node:child_process'
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { createServer as createHttpServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import mqtt, { type IClientOptions } from 'mqtt'
@@ -192,6 +195,33 @@ t.test('chain.ts: another way in for each listener', async t => {
   await t.rejects(outside.mqtt.publishAsync('lights/hall', 'off', { qos: 1 }), { code: 0x87 })
   await inside.mqtt.publishAsync('lights/hall', 'on', { qos: 1 })
   t.strictSame(await outside.texts(1), ['on'])
+t.test('jwt.ts: a token that its issuer has signed', async t => {
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const issuer = createHttpServer((_request, response) => { void exportJWK(publicKey).then(key => response.end(JSON.stringify({ keys: [key] }))) })
+  const jwks = `http://127.0.0.1:${await listen(t, issuer)}/keys`
+  const program = start(t, 'jwt.ts', jwks, 'urn:issuer')
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  const claims = { group: 'crew', acl: { pub: ['up/${username}/#'] } }
+  const sign = async (audience: string): Promise<string> =>
+    new SignJWT(claims).setProtectedHeader({ alg: 'ES256' }).setSubject('ada').setIssuer('urn:issuer').setAudience(audience).setExpirationTime('1h').sign(privateKey)
+  await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: await sign('web') }), { code: 0x86 })
+  const client = await dial(t, url, { protocolVersion: 5, username: 'any', password: await sign('mqtt') })
+  await t.resolves(client.mqtt.publishAsync('up/ada/1', 'x', { qos: 1 }))
+  await t.rejects(client.mqtt.publishAsync('up/eve/1', 'x', { qos: 1 }), { code: 0x87 })
+  program.child.kill()
+  t.equal(await program.output, 'ada of crew is here\n')
+})
+
+t.test('client-certificates.ts: a device that is who its certificate says', async t => {
+  const folder = t.testdir({ 'cert.pem': testCertificate, 'key.pem': testKey, 'ca.pem': clientCertificate, 'ca-key.pem': clientKey, 'index': '', 'config': '' })
+  const at = (name: string): string => join(folder, name)
+  writeFileSync(at('config'), `[ca]\ndefault_ca = x\n[x]\ndatabase = ${at('index')}\ndefault_md = sha256\n`)
+  execFileSync('openssl', ['ca', '-config', at('config'), '-gencrl', '-crldays', '1', '-cert', at('ca.pem'), '-keyfile', at('ca-key.pem'), '-out', at('crl.pem')], { stdio: 'ignore' })
+  const url = `mqtts://localhost:${await start(t, 'client-certificates.ts', ...['cert.pem', 'key.pem', 'ca.pem', 'crl.pem'].map(at)).port}`
+  await t.rejects(dial(t, url, trusting(5)), { code: 0x87 })
+  const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
+  await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
+  await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
 })
 
 t.test('blocks of the pages that are marked "run" run to their end', async t => {

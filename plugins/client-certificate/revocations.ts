@@ -5,6 +5,8 @@ import { DerError, DerReader, DerTag, objectIdentifierOf, timeOf, type DerValue 
 /** A certificate of an authority. */
 export interface Authority extends Certificate {
   readonly x509: X509Certificate
+  /** Kept, since to make it of the certificate takes longer than to verify with it. */
+  readonly publicKey: KeyObject
 }
 
 /** What an authority has taken back: a certificate revocation list (RFC 5280 section 5). */
@@ -35,9 +37,9 @@ function pemBlocks (text: string, label: string): Buffer[] {
  */
 export function parseAuthorities (text: string): Authority[] {
   return pemBlocks(text, 'CERTIFICATE').map(der => {
-    const authority = { x509: new X509Certificate(der), ...parseCertificate(der) }
-    if (!authority.x509.ca) throw new DerError(`${authority.x509.subject} is not the certificate of an authority`)
-    return authority
+    const x509 = new X509Certificate(der)
+    if (!x509.ca) throw new DerError(`${x509.subject} is not the certificate of an authority`)
+    return { x509, publicKey: x509.publicKey, ...parseCertificate(der) }
   })
 }
 
@@ -58,8 +60,8 @@ function parseList (der: Buffer, authorities: readonly Authority[]): RevocationL
   const signature = list.next(DerTag.bitString)
   list.end()
   const content = readContent(tbs, algorithm)
-  const signer = authorities.some(({ subjectName, maySignRevocations, x509 }) =>
-    subjectName === content.issuerName && maySignRevocations && isSignedBy(x509.publicKey, tbs, algorithm, signature))
+  const signer = authorities.some(({ subjectName, maySignRevocations, publicKey }) =>
+    subjectName === content.issuerName && maySignRevocations && isSignedBy(publicKey, tbs, algorithm, signature))
   if (!signer) throw new DerError('a revocation list was signed by none of the authorities')
   return content
 }

@@ -54,7 +54,7 @@ export class Trust {
   /** Who of them has issued and signed a certificate. */
   issuerOf ({ der }: Certificate): Authority | undefined {
     const x509 = new X509Certificate(der)
-    return this.#authorities.find(authority => x509.checkIssued(authority.x509) && x509.verify(authority.x509.publicKey))
+    return this.#authorities.find(authority => x509.checkIssued(authority.x509) && x509.verify(authority.publicKey))
   }
 
   /** Why a certificate that an authority has issued does not count, or not any more; undefined when it does. */

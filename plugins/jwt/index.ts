@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose'
 import {
   ReasonCode, silentLogger, systemClock,
   type Accept, type AuthenticateRequest, type AuthenticateResult, type AuthenticationMethod, type Broker, type Deny, type Exchange, type ExchangeRequest, type Hooks, type Logger,
@@ -73,7 +74,20 @@ class JwtPlugin implements Plugin {
   #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult> {
     const { sources, maximumTokenBytes } = this.#settings
     const token = findToken(request, sources, maximumTokenBytes)
-    return token === undefined ? undefined : this.#judge(token, request)
+    if (token === undefined) return undefined
+    if (this.#isOfAnother(token)) {
+      this.#log(request, 'a token is left to the next plugin: its issuer is another one')
+      return undefined
+    }
+    return this.#judge(token, request)
+  }
+
+  /** With several plugins for several issuers each takes its own. Nobody is believed yet: who claims to be of one of ours is verified. */
+  #isOfAnother (token: string): boolean {
+    const { issuer, maximumTokenBytes } = this.#settings
+    if (issuer === undefined || token.length > maximumTokenBytes || this.#verifier.recall(token) !== undefined) return false
+    const claimed = issuerOf(token)
+    return claimed !== undefined && ![issuer].flat().includes(claimed)
   }
 
   #exchange (request: ExchangeRequest, data: Buffer | undefined): MaybePromise<Accept | Deny> {
@@ -123,12 +137,23 @@ class JwtPlugin implements Plugin {
     })
   }
 
+  #log ({ clientIdentifier, connection: { remoteAddress } }: AuthenticateRequest | ExchangeRequest, message: string): void {
+    this.#logger.info({ plugin: this.name, clientIdentifier, remoteAddress }, message)
+  }
+
   #refuse (error: unknown, request: AuthenticateRequest | ExchangeRequest): Deny {
-    const { clientIdentifier, connection: { remoteAddress } } = request
-    this.#logger.info({ plugin: this.name, clientIdentifier, remoteAddress }, `a token was refused: ${reasonOf(error)}`)
+    this.#log(request, `a token was refused: ${reasonOf(error)}`)
     if (!(error instanceof KeysUnavailable)) return { allow: false }
     const isConnected = 'client' in request && request.client !== undefined
     return { allow: false, reasonCode: isConnected ? ReasonCode.serverBusy : ReasonCode.serverUnavailable } // DISCONNECT has no Server unavailable
+  }
+}
+
+function issuerOf (token: string): string | undefined {
+  try {
+    return decodeJwt(token).iss
+  } catch {
+    return undefined
   }
 }
 

@@ -32,21 +32,22 @@ export class Permissions {
   areSame (one: Claims, other: Claims): boolean { return JSON.stringify(one[this.#claim]) === JSON.stringify(other[this.#claim]) }
 
   #mayPublish ({ client, topicName }: PublishRequest): boolean {
-    if (!this.#ours.has(client.claims)) return true
     const rights = this.#rightsOf(client)
-    return rights.decisions.get(topicName) ?? decide(rights, topicName)
+    return rights === undefined || (rights.decisions.get(topicName) ?? decide(rights, topicName))
   }
 
   /** A Topic Filter is allowed when one that was granted covers all that it matches: so there is nothing left to decide for each message. */
   #maySubscribe ({ client, topicFilter }: SubscribeRequest): boolean {
-    if (!this.#ours.has(client.claims)) return true
+    const rights = this.#rightsOf(client)
     const asked = topicFilter.replace(/^\$share\/[^/]*\//, '').split('/')
-    return this.#rightsOf(client).subscribe.some(granted => covers(granted, asked))
+    return rights === undefined || rights.subscribe.some(granted => covers(granted, asked))
   }
 
-  #rightsOf (client: ClientInfo): Rights {
+  /** Undefined for whoever was let in by something else. */
+  #rightsOf (client: ClientInfo): Rights | undefined {
     const known = this.#rights.get(client)
     if (known?.claims === client.claims) return known
+    if (!this.#ours.has(client.claims)) return undefined
     const lists = this.#listsOf(client.claims)
     const listed = (name: 'pub' | 'sub'): string[][] => [lists(name), lists('all')].flat().flatMap(filter => filled(filter, client) ?? []).map(filter => filter.split('/'))
     const rights = { claims: client.claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new Map<string, boolean>() }

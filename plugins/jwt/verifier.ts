@@ -37,13 +37,19 @@ export class Verifier {
 
   /** @returns what is known of the token at once where it was verified before and is still good, else a promise, which rejects for a token that is not */
   verify (token: string): Verified | Promise<Verified> {
-    const digest = createHash('sha256').update(token).digest('base64')
-    const known = this.#verified.get(digest)
-    if (known !== undefined && this.#isGood(known)) return known
+    const known = this.recall(token)
+    if (known !== undefined) return known
+    const digest = digestOf(token)
     this.#verified.delete(digest)
     const verifying = this.#verifying.get(digest) ?? this.#verify(token, digest).finally(() => { this.#verifying.delete(digest) })
     this.#verifying.set(digest, verifying)
     return verifying
+  }
+
+  /** What is known of a token that was verified before and is still good. */
+  recall (token: string): Verified | undefined {
+    const known = this.#verified.get(digestOf(token))
+    return known !== undefined && this.#isGood(known) ? known : undefined
   }
 
   forget (): void { this.#verified.clear() }
@@ -67,6 +73,8 @@ export class Verifier {
     if (this.#verified.size > this.#settings.cachedTokens && oldest !== undefined) this.#verified.delete(oldest)
   }
 }
+
+function digestOf (token: string): string { return createHash('sha256').update(token).digest('base64') }
 
 function verifyOptions (settings: Settings, algorithms: string[]): JWTVerifyOptions {
   const { issuer, audience, type, clockToleranceSeconds, requireExpiry } = settings
