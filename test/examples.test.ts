@@ -222,6 +222,22 @@ t.test('client-certificates.ts: a device that is who its certificate says', asyn
   const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
   await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
   await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
+t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
+  const program = start(t, 'rate-limits.ts')
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  const options: IClientOptions = { protocolVersion: 5, username: 'ada', password: 'correct horse' }
+  const client = await dial(t, url, options)
+  const flood = Array.from({ length: 150 }, () => client.mqtt.publishAsync('a', 'x', { qos: 1 }).then(() => 'taken', () => 'refused'))
+  t.strictSame([...new Set(await Promise.all(flood))].sort(), ['refused', 'taken'])
+  for (let i = 0; i < 3; i++) await t.rejects(dial(t, url, { ...options, password: 'wrong' }), { code: 0x86 })
+  await t.rejects(dial(t, url, options))
+  program.child.kill('SIGTERM')
+  t.equal(await program.output, '127.0.0.1 is banned, 1 in a row\n')
+})
+
+t.test('encryption.ts: the broker carries what it cannot read', async t => {
+  const lines = (await start(t, 'encryption.ts').output).trim().split('\n')
+  t.strictSame(lines.sort(), ['Publish error: Payload format invalid', 'the broker reads 21 degrees: false', 'the reader: house/attic 21 degrees'])
 })
 
 t.test('blocks of the pages that are marked "run" run to their end', async t => {

@@ -1,0 +1,5 @@
+export { encrypted, withEncryptedWill, type EncryptedClient, type EncryptedClientEvents, type EncryptedOptions } from './encrypted-client.ts'
+export { CryptoError, CryptoErrorCode } from './errors.ts'
+export { keyring, type Encrypted, type EncryptOptions, type Key, type Keyring, type KeyringEntry } from './keyring.ts'
+export { requireEncryption, type RequireEncryptionOptions } from './require-encryption.ts'
+export type { Content } from './content.ts'
