@@ -195,6 +195,8 @@ t.test('chain.ts: another way in for each listener', async t => {
   await t.rejects(outside.mqtt.publishAsync('lights/hall', 'off', { qos: 1 }), { code: 0x87 })
   await inside.mqtt.publishAsync('lights/hall', 'on', { qos: 1 })
   t.strictSame(await outside.texts(1), ['on'])
+})
+
 t.test('jwt.ts: a token that its issuer has signed', async t => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   const issuer = createHttpServer((_request, response) => { void exportJWK(publicKey).then(key => response.end(JSON.stringify({ keys: [key] }))) })
@@ -222,6 +224,8 @@ t.test('client-certificates.ts: a device that is who its certificate says', asyn
   const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
   await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
   await t.rejects(client.mqtt.publishAsync('devices/device-18/state', 'up', { qos: 1 }), { code: 0x87 })
+})
+
 t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
   const program = start(t, 'rate-limits.ts')
   const url = `mqtt://127.0.0.1:${await program.port}`

@@ -38,6 +38,7 @@ const ofConnection = ({ connection }: { readonly connection: ConnectionInfo }): 
 const table: Table = {
   authorizeConnection: [ofConnection, true],
   authenticate: [ofConnection, undefined],
+  authorizeClient: [ofClient, true],
   authorizePublish: [ofClient, true],
   authorizeSubscribe: [ofClient, true],
   authorizeDeliver: [ofClient, true],
@@ -45,6 +46,7 @@ const table: Table = {
   onPublish: [ofClient, undefined],
   onSubscribe: [ofClient, undefined],
   onDrop: [ofClient, undefined],
+  connectionEnded: [ofConnection, undefined],
   connected: [ofClient, undefined],
   refused: [ofConnection, undefined],
   disconnected: [ofClient, undefined],

@@ -73,7 +73,7 @@ class ClientCertificatePlugin implements Plugin {
 
   close (): void { this.#trust?.close() }
 
-  #authenticate ({ connection, clientIdentifier }: AuthenticateRequest): AuthenticateResult {
+  #authenticate ({ connection, clientIdentifier }: AuthenticateRequest): AuthenticateResult<never> {
     const der = connection.peerCertificate?.raw
     if (der === undefined) return this.#options.required === true ? { allow: false, reasonCode: ReasonCode.notAuthorized } : undefined
     try {
@@ -87,7 +87,7 @@ class ClientCertificatePlugin implements Plugin {
   }
 
   /** @throws Error that says, for the log, why it is refused */
-  #admit (der: Buffer): AuthenticateResult {
+  #admit (der: Buffer): AuthenticateResult<never> {
     const certificate = parseCertificate(der)
     const { info } = certificate
     const now = this.#clock.now()
