@@ -4,8 +4,8 @@ import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ErrorCode, ReasonCode, type ClientInfo, type Continue, type Exchange, type ExchangeRequest } from '../lib/index.ts'
-import { deriveScramCredentials, formatScramCredentials, scramFile, scramSha256, type ScramCredentials, type ScramFile, type ScramOptions } from '../plugins/scram/index.ts'
-import { PacketType } from '../lib/packet/packets.ts'
+import { deriveScramCredentials, scramSha256, type ScramCredentials, type ScramOptions } from '../plugins/scram/index.ts'
+import { createTestBroker, type TestClientOptions } from '../plugins/testing/index.ts'
 import { saslPrepare } from '../plugins/scram/saslprep.ts'
 import { Call } from './support/command-line.ts'
 import { connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
@@ -94,6 +94,24 @@ t.test('a Client with the right password is let in, and sees that the broker kno
     t.strictSame(accepted, { allow: true, username: 'user', authenticationData: Buffer.from(client.expectedServerFinal(serverFirst)) }, gs2Header)
     t.strictSame(await exchange.next(client.final(serverFirst)), denial, 'an exchange that is over accepts nobody again')
   }
+})
+
+/** A test client that authenticates by SCRAM. */
+function scramOf (client: ScramClient): TestClientOptions {
+  const properties = { authenticationMethod: 'SCRAM-SHA-256', authenticationData: client.first() }
+  return { clientIdentifier: 'c', properties, authenticate: serverFirst => client.final(serverFirst.toString()) }
+}
+
+t.test('over a connection: in with the right password, anew as the same user only, out with a wrong one', async t => {
+  const credentials = (username: string): ScramCredentials<string> | undefined => ['user', 'other'].includes(username) ? derived : undefined
+  const test = await createTestBroker<string>({ authenticationMethods: [scramSha256({ credentials })] })
+  t.teardown(() => test.close())
+  for (const wrong of [new ScramClient('user', 'wrong'), new ScramClient('nobody', 'pencil')]) await test.client(scramOf(wrong)).expectRefused(ReasonCode.notAuthorized)
+  const client = await test.connect(scramOf(new ScramClient('user', 'pencil')))
+  t.strictSame([...test.broker.clients()].map(({ username }) => username), ['user'])
+  await client.reauthenticate(new ScramClient('user', 'pencil').first())
+  await t.rejects(client.reauthenticate(new ScramClient('other', 'pencil').first()), { name: 'AssertionError' })
+  await client.expectDisconnect(ReasonCode.notAuthorized)
 })
 
 t.test('what proves nothing is Not authorized [MQTT-4.12.0-4]', async t => {

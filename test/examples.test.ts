@@ -242,6 +242,10 @@ t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
 t.test('encryption.ts: the broker carries what it cannot read', async t => {
   const lines = (await start(t, 'encryption.ts').output).trim().split('\n')
   t.strictSame(lines.sort(), ['Publish error: Payload format invalid', 'the broker reads 21 degrees: false', 'the reader: house/attic 21 degrees'])
+t.test('testing.ts: the tests of a plugin', async t => {
+  const program = start(t, 'testing.ts')
+  t.match(await program.output, /pass 4\n[^]*fail 0\n/)
+  t.strictSame(await program.exit, [0, null])
 })
 
 t.test('blocks of the pages that are marked "run" run to their end', async t => {

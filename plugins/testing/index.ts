@@ -1,2 +1,8 @@
 export { testEmitter, type EmitterHarness, type TestCluster } from '../../test/contract/emitter.ts'
 export { testStore, type StoreHarness, type TestRunner } from '../../test/contract/store.ts'
+export { FakeClock, settled } from './fake-clock.ts'
+export type { FaultStore } from './fault-store.ts'
+export { MemoryLogger, type LogLine } from './memory-logger.ts'
+export type { PacketClient } from './packet-client.ts'
+export { createTestBroker, type TestBroker, type TestBrokerOptions } from './test-broker.ts'
+export type { MessageFields, TestClient, TestClientOptions, TestMessage } from './test-client.ts'

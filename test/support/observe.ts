@@ -1,7 +1,10 @@
 import type { Test } from 'tap'
-import type { BrokerOptions, Hooks, Logger } from '../../lib/index.ts'
+import type { BrokerOptions, Hooks } from '../../lib/index.ts'
 import { PacketType, type ConnackPacket, type ConnectPacket } from '../../lib/packet/packets.ts'
+import { MemoryLogger } from '../../plugins/testing/memory-logger.ts'
 import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
+
+export { MemoryLogger } from '../../plugins/testing/memory-logger.ts'
 
 /** A promise that a test settles when it wants. */
 export interface Deferred<T> { readonly promise: Promise<T>, readonly resolve: (value: T) => void, readonly reject: (error: Error) => void }
@@ -10,24 +13,6 @@ export function deferred<T = undefined> (): Deferred<T> {
   const handles: Partial<Deferred<T>>[] = []
   const promise = new Promise<T>((resolve, reject) => { handles.push({ resolve, reject }) })
   return { promise, ...handles[0] } as Deferred<T>
-}
-
-/** A logger that remembers what it was told. */
-export class MemoryLogger implements Logger {
-  readonly lines: { level: string, message: string, details: object }[] = []
-
-  debug (details: object, message: string): void { this.lines.push({ level: 'debug', message, details }) }
-
-  info (details: object, message: string): void { this.lines.push({ level: 'info', message, details }) }
-
-  warn (details: object, message: string): void { this.lines.push({ level: 'warn', message, details }) }
-
-  error (details: object, message: string): void { this.lines.push({ level: 'error', message, details }) }
-
-  /** The messages of that level since the last call. */
-  take (level: string): string[] {
-    return this.lines.splice(0).filter(line => line.level === level).map(({ message }) => message)
-  }
 }
 
 /** A broker with all that its observers were told, as short lines. */

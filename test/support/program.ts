@@ -38,7 +38,7 @@ export class Workshop {
   /** Works in a folder of the test, which goes with it. */
   constructor (t: Test) {
     this.#folder = t.testdir({})
-    const folders = new Set([...publicSources().values()].map(dirname))
+    const folders = new Set([...publicSources().values()].map(dirname).concat(join(root, 'test', 'contract'))) // which myelin/testing has
     for (const folder of folders) for (const file of typeScriptFiles(folder)) this.#strip(file, relative(root, file))
     this.#strip(join(import.meta.dirname, 'free-port.ts'), 'free-port.ts')
   }

@@ -1,0 +1,33 @@
+import { defaultLimits } from '../base/limits.ts'
+import { TopicTable } from '../topic/topic.ts'
+import { Decoder } from './decoder.ts'
+import { encode } from './encoder.ts'
+import type { Packet, ProtocolVersion } from './packets.ts'
+
+const largest = 268_435_460
+
+/** Control Packets as bytes and back, for one Network Connection of a Client: what a test, a probe or a bridge needs to speak MQTT by itself. */
+export class PacketCodec {
+  readonly protocolVersion: ProtocolVersion
+  readonly #decoder: Decoder
+
+  constructor (protocolVersion: ProtocolVersion) {
+    this.protocolVersion = protocolVersion
+    this.#decoder = new Decoder(new TopicTable(64), { ...defaultLimits, maximumConnectSize: largest, maximumPacketSize: largest })
+    this.#decoder.protocolVersion = protocolVersion
+  }
+
+  /** @throws MqttError for what cannot be encoded */
+  encode (packet: Packet): Buffer { return encode(packet, this.protocolVersion) }
+
+  /**
+   * The packets that are whole with these bytes; what is left waits for the next ones. Payloads are slices of `chunk`.
+   * @throws MqttError for what is no packet, after which nothing more can be decoded
+   */
+  decode (chunk: Buffer): Packet[] {
+    const packets: Packet[] = []
+    this.#decoder.push(chunk)
+    for (let packet = this.#decoder.next(); packet !== undefined; packet = this.#decoder.next()) packets.push(packet)
+    return packets
+  }
+}
