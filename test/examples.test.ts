@@ -245,6 +245,17 @@ t.test('encryption.ts: the broker carries what it cannot read', async t => {
 t.test('testing.ts: the tests of a plugin', async t => {
   const program = start(t, 'testing.ts')
   t.match(await program.output, /pass 4\n[^]*fail 0\n/)
+t.test('aedes.ts: a program of Aedes on Myelin', async t => {
+  const program = start(t, 'aedes.ts')
+  const url = `mqtt://127.0.0.1:${await program.port}`
+  await t.rejects(dial(t, url, { username: 'eve', password: 'guessed' }), { code: 4 })
+  const client = await dial(t, url, { username: 'ada', password: 'correct horse', clientId: 'lamp' })
+  await client.mqtt.subscribeAsync('hall/#')
+  await client.mqtt.publishAsync('hall/secret', 'x', { qos: 1 })
+  await client.mqtt.publishAsync('hall/lamp', 'on', { qos: 1 })
+  t.match(await client.message(), { topic: 'hall/lamp' })
+  program.child.kill('SIGTERM')
+  t.equal(await program.output, 'lamp is ready\nlamp may not publish to hall/secret\nlamp says on\nclosed\n')
   t.strictSame(await program.exit, [0, null])
 })
 

@@ -1,0 +1,89 @@
+import { optionInvalid, type BrokerOptions, type Plugin } from '../../lib/index.ts'
+import type { AedesClient } from './client.ts'
+import type { AedesPublishPacket, ConnectPacket, Subscription } from './packets.ts'
+
+/** How a handler answers: an error, or what it was asked for. */
+export type Done<T = void> = (error?: Error | null, answer?: T | null) => void
+
+/** An error of `authenticate` may say what the Client is told: 1 to 5 (MQTT 3.1.1 section 3.2.2.3). Default 5, not authorized. */
+export interface AuthenticateError extends Error { returnCode?: number }
+
+/** The handlers of Aedes: given as options, or assigned later. A handler that does not answer within 5 seconds has refused. */
+export interface AedesHandlers {
+  /** Whether a Client may go on to `authenticate`. The packet cannot be changed. */
+  preConnect?: ((client: AedesClient, packet: ConnectPacket, done: Done<boolean>) => void) | undefined
+  /** Whether a Client is who it says. */
+  authenticate?: ((client: AedesClient, username: string | undefined, password: Buffer | undefined, done: (error?: AuthenticateError | null, successful?: boolean | null) => void) => void) | undefined
+  /** Whether a Client may publish. What it changes in the packet is changed in the message. An error refuses the message, and does not end the connection. */
+  authorizePublish?: ((client: AedesClient, packet: AedesPublishPacket, done: Done) => void) | undefined
+  /** Whether a Client may subscribe; null refuses. It may change `qos`, and not `topic`. */
+  authorizeSubscribe?: ((client: AedesClient, subscription: Subscription, done: Done<Subscription>) => void) | undefined
+  /** Whether a Client gets a message: answers the packet, or null. It cannot change it. */
+  authorizeForward?: ((client: AedesClient, packet: AedesPublishPacket) => AedesPublishPacket | null | undefined) | undefined
+  /** Holds the Client's next packet back until it is done. Called before the message is routed; an error refuses it. */
+  published?: ((packet: AedesPublishPacket, client: AedesClient | null, done: Done) => void) | undefined
+}
+
+/** Options of Aedes, with their defaults, and where Myelin has its own. */
+export interface AedesOptions extends AedesHandlers {
+  /** Default: random. */
+  id?: string
+  /** Milliseconds; `$SYS/<id>/heartbeat` is published that often. Default 60,000. */
+  heartbeatInterval?: number
+  /** Milliseconds until a CONNECT has to be there. Default 30,000. */
+  connectTimeout?: number
+  /** Seconds. A longer Keep Alive is shortened, not refused. Default 0, no limit. */
+  keepaliveLimit?: number
+  /** Milliseconds that a Client may take nothing of what waits for it; 0 for no limit. Default 60,000. */
+  drainTimeout?: number
+  /** No meaning here: no message waits for another Client's. */
+  concurrency?: number
+  /** No meaning here: what comes before CONNACK waits, up to `limits.maximumPendingBytes`. */
+  queueLimit?: number
+  /**
+   * Options of Myelin: `persistence`, `emitter`, `limits`, `logger`, `plugins`… When one of them authenticates, a Client that it does not know is
+   * kept out unless the handler `authenticate` lets it in.
+   */
+  myelin?: BrokerOptions & { plugins?: readonly Plugin[] }
+}
+
+/** What Aedes has and this facade cannot give, with what to do instead. */
+const unavailable: ReadonlyMap<string, string> = new Map([
+  ['mq', 'absent: several brokers become one by myelin: redisCluster({ redis })'],
+  ['persistence', 'absent: Myelin has stores of its own, myelin: { persistence: lmdbPersistence({ path }) }'],
+  ['maxClientsIdLength', 'absent: MQTT 3.1 allows 23 bytes, for later versions see limits.maximumClientIdentifierLength'],
+])
+
+const handlers: readonly string[] = ['preConnect', 'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeForward', 'published']
+const known: ReadonlySet<string> = new Set([
+  ...handlers, 'id', 'heartbeatInterval', 'connectTimeout', 'keepaliveLimit', 'drainTimeout', 'concurrency', 'queueLimit', 'myelin',
+])
+
+/** @throws MqttError for an option that is unknown, unavailable or wrong */
+export function checkOptions (options: AedesOptions): void {
+  for (const [name, value] of Object.entries(options) as [string, unknown][]) {
+    if (unavailable.has(name)) throw optionInvalid(name, unavailable.get(name) ?? '', typeof value)
+    if (!known.has(name)) throw optionInvalid(name, `absent: the options are ${[...known].join(', ')}`, 'an unknown name')
+    if (handlers.includes(name) && value !== undefined && typeof value !== 'function') throw optionInvalid(name, 'a function', value)
+  }
+  const { heartbeatInterval = 60_000 } = options
+  if (!Number.isInteger(heartbeatInterval) || heartbeatInterval < 1 || heartbeatInterval >= 2 ** 31) {
+    throw optionInvalid('heartbeatInterval', 'milliseconds, a whole number from 1', heartbeatInterval)
+  }
+}
+
+/** The same in Myelin's words. */
+export function brokerOptions ({ connectTimeout = 30_000, keepaliveLimit = 0, drainTimeout = 60_000, myelin = {} }: AedesOptions): NonNullable<AedesOptions['myelin']> {
+  const limits = {
+    connectTimeoutMs: connectTimeout,
+    maximumKeepAlive: keepaliveLimit,
+    slowConsumerTimeoutMs: drainTimeout === 0 ? Number.MAX_SAFE_INTEGER : drainTimeout,
+    ...myelin.limits,
+  }
+  return { ...myelin, limits }
+}
+
+/** Whether hooks, a method or a plugin among Myelin's options has a say in who is let in. */
+export function hasAuthentication ({ myelin = {} }: AedesOptions): boolean {
+  return [myelin, ...myelin.plugins ?? []].some(({ hooks, authenticationMethods = [] }) => hooks?.authenticate !== undefined || authenticationMethods.length > 0)
+}
