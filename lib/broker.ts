@@ -13,7 +13,8 @@ import { Connections } from './connection/connections.ts'
 import { readProxyHeader } from './connection/proxied-stream.ts'
 import type { ProxyAddress } from './connection/proxy-protocol.ts'
 import { StreamTransport } from './connection/stream-transport.ts'
-import { WebSocketGate, type WebSocketOptions } from './connection/websocket-gate.ts'
+import { WebSocketGate } from './connection/websocket-gate.ts'
+import type { UpgradeOptions, WebSocketOptions } from './connection/websocket-options.ts'
 import { ClusterView } from './cluster-view.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import type { Clock } from './contract/clock.ts'
@@ -101,9 +102,8 @@ export class Broker<Data = unknown, Attached = Data> {
     this.#parts = new BrokerParts(options as BrokerOptions)
     this.cluster = this.#parts.cluster === undefined ? undefined : new ClusterView(this.#parts.cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 2_000
-    const { clock, logger, limits } = this.#parts
     this.#connections = new Connections(this.#parts)
-    this.#gate = new WebSocketGate({ maximumPacketSize: limits.maximumPacketSize, nextConnectionId: () => ++this.#connectionCount, clock, logger })
+    this.#gate = this.#makeGate()
     this.#local = new LocalClient(this.#parts)
     try {
       if (options.hooks !== undefined) this.#parts.hooks.add(options.hooks as unknown as Hooks)
@@ -157,7 +157,8 @@ export class Broker<Data = unknown, Attached = Data> {
   }
 
   /**
-   * Serves MQTT over WebSocket on one path of an HTTP or HTTPS server (section 6); upgrades on other paths are left to the host.
+   * Serves MQTT over WebSocket on one path of an HTTP or HTTPS server (section 6), to the pages of `origin` and whom `verify` lets in;
+   * upgrades on other paths are left to the host.
    * @returns the way to detach; connections that are open stay
    * @throws MqttError for a wrong option, or a path that is taken
    */
@@ -166,7 +167,7 @@ export class Broker<Data = unknown, Attached = Data> {
   }
 
   /** Takes over one upgrade that the host has routed here, whatever its path. Never throws: what is wrong is answered on the socket. */
-  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: WebSocketOptions = {}): void {
+  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: UpgradeOptions = {}): void {
     this.#gate.handleUpgrade(request, socket, head, options, transport => { this.#connections.accept(transport) })
   }
 
@@ -328,9 +329,26 @@ export class Broker<Data = unknown, Attached = Data> {
     this.#connections.accept(new StreamTransport(stream, withProxyAddress(info, address)))
   }
 
+  #makeGate (): WebSocketGate {
+    const { clock, logger, limits, hooks } = this.#parts
+    return new WebSocketGate({
+      maximumPacketSize: limits.maximumPacketSize,
+      nextConnectionId: () => ++this.#connectionCount,
+      hasRoom: waiting => this.#hasRoom(waiting),
+      guard: (name, ask) => hooks.guard(name, ask),
+      clock,
+      logger,
+    })
+  }
+
+  /** Whether one more may come, beside those that are not connections yet. */
+  #hasRoom (waiting: number): boolean {
+    return this.#parts.metrics.connections + waiting < this.#parts.limits.maximumConnections
+  }
+
   #acceptProxied (stream: Duplex, name: string | undefined): void {
-    const { clock, logger, limits, metrics } = this.#parts
-    if (this.#parts.isClosing || this.#unproxied.size + metrics.connections >= limits.maximumConnections) {
+    const { clock, logger, limits } = this.#parts
+    if (this.#parts.isClosing || !this.#hasRoom(this.#unproxied.size)) {
       stream.on('error', () => undefined).destroy()
       return
     }

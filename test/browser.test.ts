@@ -35,7 +35,7 @@ t.test('a browser is a Client over WebSocket, beside the page it came from', { t
   const server = createServer((request, response) => { void serve(request, response) }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  broker.attach(server, { origins: [`http://127.0.0.1:${port}`] })
+  broker.attach(server, { origin: `http://127.0.0.1:${port}` })
   const profile = await mkdtemp(join(tmpdir(), 'myelin-browser-'))
   const messages = broker.subscribe('from/browser', { qos: 2 })
   const browser = spawn('chromium', [...quiet, `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`], { stdio: 'ignore' })

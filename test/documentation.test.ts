@@ -18,8 +18,6 @@ declare global {
   const broker: Broker
   const server: Server
   const chat: { handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void }
-  const express: () => { get (path: string, route: (request: unknown, response: { send (text: string): void }) => void): void, listen (port: number): Server }
-  const Fastify: () => { readonly server: Server, get (path: string, route: () => string): void, listen (options: { port: number }): Promise<string> }
 }
 `
 

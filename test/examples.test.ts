@@ -65,6 +65,31 @@ t.test('express-like.ts: MQTT over WebSocket beside routes', async t => {
   t.strictSame(await program.exit, [0, null], 'nothing keeps the process alive')
 })
 
+for (const [name, login] of [['fastify.ts', '/login?user=ada'], ['express.ts', '/login/ada']] as const) {
+  t.test(`${name}: whoever is logged in at the app is a Client, and nobody else`, async t => {
+    const program = start(t, name)
+    const url = `http://127.0.0.1:${await program.port}`
+    const ws = `${url.replace('http', 'ws')}/mqtt`
+    const cookie = String((await fetch(url + login, { method: 'POST' })).headers.get('set-cookie')?.split(';')[0])
+    const page = (headers: Record<string, string>): IClientOptions => ({ protocolVersion: 5, wsOptions: { headers } })
+    await t.rejects(dial(t, ws))
+    await t.rejects(dial(t, ws, page({ cookie, origin: 'https://evil.example' })))
+    const client = await dial(t, ws, page({ cookie, origin: 'http://127.0.0.1:8080' }))
+    await client.mqtt.publishAsync('users/ada/lamp', 'on', { qos: 1 })
+    await t.rejects(client.mqtt.publishAsync('users/grace/lamp', 'on', { qos: 1 }), { code: 0x87 })
+    if (name === 'fastify.ts') {
+      await client.mqtt.subscribeAsync('alarm')
+      const response = await fetch(`${url}/alarm`, { method: 'POST', body: 'fire', headers: { cookie, 'content-type': 'text/plain' } })
+      t.strictSame(await response.json(), { clients: 1 })
+      t.match(await client.message(), { payload: Buffer.from('ada says fire') })
+    }
+    const told = client.event('disconnect')
+    program.child.kill('SIGTERM')
+    t.match(await told, [{ reasonCode: 0x8b }])
+    t.strictSame(await program.exit, [0, null], 'nothing keeps the process alive')
+  })
+}
+
 t.test('in-process.ts: publish, subscribe, request', async t => {
   const program = start(t, 'in-process.ts')
   t.equal(await program.output, '21 doubled is 42\nsensors/attic/temperature 31.5\nsensors/cellar/temperature 12.0\n')

@@ -23,21 +23,21 @@ class NetworkConnectionInfo implements ConnectionInfo {
   readonly listener: string | undefined
   readonly connectedAt: number
   readonly #socket: SocketLike
-  readonly #request: IncomingMessage | undefined
 
-  constructor (id: number, socket: SocketLike, request: IncomingMessage | undefined, forwardedFor: string | undefined, listener: string | undefined, connectedAt: number) {
+  constructor (id: number, socket: SocketLike, address: string | undefined, listener: string | undefined, connectedAt: number) {
     this.id = id
-    this.remoteAddress = forwardedFor ?? socket.remoteAddress
-    this.remotePort = forwardedFor === undefined ? socket.remotePort : undefined // the proxy's port, not the Client's
+    this.remoteAddress = address ?? socket.remoteAddress
+    this.remotePort = address === undefined || address === socket.remoteAddress ? socket.remotePort : undefined // the proxy's port, not the Client's
     this.listener = listener
     this.connectedAt = connectedAt
     this.#socket = socket
-    this.#request = request
   }
 
-  get transport (): ConnectionInfo['transport'] { return this.#request === undefined ? 'stream' : 'websocket' }
+  get transport (): ConnectionInfo['transport'] { return this.request === undefined ? 'stream' : 'websocket' }
 
-  get request (): IncomingMessage | undefined { return this.#request }
+  get request (): IncomingMessage | undefined { return undefined }
+
+  get identity (): unknown { return undefined }
 
   // Asked of the socket, which is a system call that most hosts can do without.
   get localAddress (): string | undefined { return this.#socket.localAddress }
@@ -50,6 +50,22 @@ class NetworkConnectionInfo implements ConnectionInfo {
   }
 
   get isPeerAuthorized (): boolean { return this.#socket.authorized === true }
+}
+
+/** A connection that began as an HTTP request. */
+class WebSocketConnectionInfo extends NetworkConnectionInfo {
+  readonly #request: IncomingMessage
+  readonly #identity: unknown
+
+  constructor (id: number, socket: SocketLike, request: IncomingMessage, identity: unknown, address: string | undefined, listener: string | undefined, connectedAt: number) {
+    super(id, socket, address, listener, connectedAt)
+    this.#request = request
+    this.#identity = identity
+  }
+
+  override get request (): IncomingMessage { return this.#request }
+
+  override get identity (): unknown { return this.#identity }
 }
 
 /** A connection whose addresses are those that a proxy told. */
@@ -72,6 +88,7 @@ class ProxiedConnectionInfo implements ConnectionInfo {
   get transport (): ConnectionInfo['transport'] { return this.#info.transport }
   get listener (): string | undefined { return this.#info.listener }
   get request (): IncomingMessage | undefined { return this.#info.request }
+  get identity (): unknown { return this.#info.identity }
   get peerCertificate (): PeerCertificate | undefined { return this.#info.peerCertificate }
   get isPeerAuthorized (): boolean { return this.#info.isPeerAuthorized }
   get connectedAt (): number { return this.#info.connectedAt }
@@ -79,12 +96,14 @@ class ProxiedConnectionInfo implements ConnectionInfo {
 
 /** What is known of any Duplex; addresses and certificate where it is a `net.Socket`, a `tls.TLSSocket` or looks like one. */
 export function streamConnectionInfo (id: number, stream: Duplex, listener: string | undefined, connectedAt: number): ConnectionInfo {
-  return new NetworkConnectionInfo(id, stream as SocketLike, undefined, undefined, listener, connectedAt)
+  return new NetworkConnectionInfo(id, stream as SocketLike, undefined, listener, connectedAt)
 }
 
-/** What is known of a WebSocket from its upgrade; `forwardedFor` is the Client's address where a trusted proxy told it. */
-export function webSocketConnectionInfo (id: number, request: IncomingMessage, socket: Duplex, forwardedFor: string | undefined, listener: string | undefined, connectedAt: number): ConnectionInfo {
-  return new NetworkConnectionInfo(id, socket as SocketLike, request, forwardedFor, listener, connectedAt)
+/** What is known of a WebSocket from its upgrade. `address` is the Client's where somebody knows it better than the socket. */
+export function webSocketConnectionInfo (
+  id: number, request: IncomingMessage, socket: Duplex, address: string | undefined, identity: unknown, listener: string | undefined, connectedAt: number,
+): ConnectionInfo {
+  return new WebSocketConnectionInfo(id, socket as SocketLike, request, identity, address, listener, connectedAt)
 }
 
 /** The same connection with the addresses of its PROXY protocol header; unchanged where the header told none. */

@@ -4,29 +4,15 @@ import type { Duplex } from 'node:stream'
 import { WebSocketServer, type Server, type ServerOptions } from 'ws'
 import { optionInvalid } from '../base/errors.ts'
 import type { Clock } from '../contract/clock.ts'
+import type { ConnectionInfo, MaybePromise } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
 import { webSocketConnectionInfo } from './connection-info.ts'
 import type { StartableTransport } from './connections.ts'
 import { forwardedAddress } from './forwarded.ts'
+import { checkHeaders, refuse } from './upgrade-refusal.ts'
+import { WaitingUpgrade } from './waiting-upgrade.ts'
+import { checkUpgradeOptions, checkWebSocketOptions, type UpgradeOptions, type UpgradeRefusal, type Verified, type VerifyResult, type WebSocketOptions } from './websocket-options.ts'
 import { MqttWebSocket, WebSocketTransport } from './websocket.ts'
-
-/** How a host offers MQTT over WebSocket (section 6). */
-export interface WebSocketOptions {
-  /** The path of the URL, compared exactly and without its query. Default `/mqtt`. */
-  path?: string
-  /** Told to hooks as `connection.listener`. */
-  listener?: string
-  /**
-   * Which web pages may connect, as the browser names them: `https://example.org`. A list lets in whoever sends no
-   * Origin, which every browser does; a function decides all. Default: everybody.
-   */
-  origins?: readonly string[] | ((origin: string | undefined) => boolean)
-  /**
-   * Whether `X-Forwarded-For` tells the Client's address: the number of proxies in front, or true for the leftmost
-   * entry, which is safe only behind a proxy that replaces the header. Default false.
-   */
-  trustProxy?: boolean | number
-}
 
 /** What a gate takes from its broker. */
 export interface WebSocketGateOptions {
@@ -34,6 +20,10 @@ export interface WebSocketGateOptions {
   readonly maximumPacketSize: number
   /** Makes `ConnectionInfo.id`. */
   readonly nextConnectionId: () => number
+  /** Whether one more may come while so many wait for `verify`. */
+  readonly hasRoom: (waiting: number) => boolean
+  /** Waits under the deadline of hooks, and logs what fails. */
+  readonly guard: <T>(name: string, ask: () => MaybePromise<T>) => Promise<T>
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -57,29 +47,37 @@ interface Mount {
   readonly [mountPath]: string
 }
 
+/** An upgrade on its way. */
+interface Upgrade {
+  readonly request: IncomingMessage
+  readonly socket: Duplex
+  readonly head: Buffer
+  readonly options: UpgradeOptions
+  readonly accept: AcceptWebSocket
+}
+
+type Verify = NonNullable<UpgradeOptions['verify']>
+type Visitor = Partial<Pick<Verified, 'remoteAddress'>> & { readonly identity?: unknown }
+
 /** Where HTTP requests become WebSockets: one for each broker, for all its servers. */
 export class WebSocketGate {
   readonly #server: Server<typeof MqttWebSocket>
   readonly #options: WebSocketGateOptions
   readonly #detachers = new Set<() => void>()
+  /** Upgrades that `verify` is looking at. */
+  readonly #waiting = new Set<WaitingUpgrade>()
 
   constructor (options: WebSocketGateOptions) {
     this.#options = options
     this.#server = new WebSocketServer<typeof MqttWebSocket>(serverOptions(options.maximumPacketSize))
   }
 
-  /** Takes over an upgrade that the host has routed here; `path` has no meaning. Never throws: what is wrong is answered on the socket. */
-  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: WebSocketOptions, accept: AcceptWebSocket): void {
-    try {
-      if (!isOriginAllowed(options.origins, request.headers.origin)) { refuse(socket, '403 Forbidden'); return }
-      if (!offersMqtt(request)) { refuse(socket, '400 Bad Request'); return } // [MQTT-6.0.0-3]
-      this.#server.handleUpgrade(request, socket, head, webSocket => {
-        accept(new WebSocketTransport(webSocket, socket, this.#infoOf(request, socket, options)))
-      })
-    } catch (error) {
+  /** Takes over an upgrade that the host has routed here. Never throws: what is wrong is answered on the socket. */
+  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: UpgradeOptions, accept: AcceptWebSocket): void {
+    this.#answer({ request, socket, head, options, accept }).catch((error: unknown) => {
       this.#options.logger.error({ err: error }, 'WebSocket upgrade failed')
       socket.destroy()
-    }
+    })
   }
 
   /**
@@ -87,28 +85,70 @@ export class WebSocketGate {
    * which leaves open connections alone. Throws {@link MqttError} `MQTT_OPTION_INVALID`.
    */
   attach (server: EventEmitter, options: WebSocketOptions, accept: AcceptWebSocket): () => void {
-    const path = options.path ?? '/mqtt'
-    checkOptions(server, path, options)
+    checkWebSocketOptions(options)
+    const { path = '/mqtt', ...others } = options
+    checkPathIsFree(server, path)
     const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-      if (pathOf(request) === path) this.handleUpgrade(request, socket, head, options, accept)
-      else if (isNobodys(server, mount, pathOf(request))) refuse(socket, '404 Not Found')
+      if (pathOf(request) === path) this.handleUpgrade(request, socket, head, others, accept)
+      else if (isNobodys(server, mount, pathOf(request))) refuse(socket, { status: 404 })
     }
     const mount: Mount = Object.assign(onUpgrade, { [mountPath]: path } as const)
     const detach = (): void => { server.off('upgrade', mount); this.#detachers.delete(detach) }
-    server.on('upgrade', mount)
+    server.prependListener('upgrade', mount) // so that `verify` knows of an upgrade before those who take every one that comes
     this.#detachers.add(detach)
     return detach
   }
 
-  /** Detaches from all servers and answers later upgrades with 503; open connections are the broker's to end. */
+  /** Detaches from all servers and answers later upgrades with 503, as those that wait; open connections are the broker's to end. */
   close (): void {
     for (const detach of [...this.#detachers]) detach()
+    for (const waiting of [...this.#waiting]) refuse(waiting.release().socket, { status: 503 })
     this.#server.close()
   }
 
-  #infoOf (request: IncomingMessage, socket: Duplex, options: WebSocketOptions): ReturnType<typeof webSocketConnectionInfo> {
-    const forwardedFor = forwardedAddress(request.headers['x-forwarded-for'], options.trustProxy)
-    return webSocketConnectionInfo(this.#options.nextConnectionId(), request, socket, forwardedFor, options.listener, this.#options.clock.now())
+  async #answer (upgrade: Upgrade): Promise<void> {
+    const { request, head, options } = upgrade
+    checkUpgradeOptions(options)
+    if (!isOriginAllowed(options.origin, request.headers.origin)) this.#refuse(upgrade, { status: 403 })
+    else if (!offersMqtt(request)) this.#refuse(upgrade, { status: 400 }) // [MQTT-6.0.0-3]
+    else if (options.verify === undefined) this.#open(upgrade, head, options)
+    else if (this.#options.hasRoom(this.#waiting.size)) await this.#verify(upgrade, options.verify)
+    else this.#refuse(upgrade, { status: 503 })
+  }
+
+  async #verify (upgrade: Upgrade, verify: Verify): Promise<void> {
+    const waiting = new WaitingUpgrade(upgrade.socket, upgrade.head, this.#waiting)
+    const verdict = await this.#verdict(verify, upgrade.request)
+    if (waiting.isOver) return
+    const { head } = waiting.release()
+    if ('status' in verdict) this.#refuse(upgrade, verdict)
+    else this.#open(upgrade, head, verdict)
+  }
+
+  async #verdict (verify: Verify, request: IncomingMessage): Promise<Visitor | UpgradeRefusal> {
+    const asked = (async () => verify(request))() // called at once; what it throws is a rejection
+    try {
+      return await this.#options.guard('verify', async () => verdictOf(await asked))
+    } catch {
+      return { status: 500 } // and it was logged
+    }
+  }
+
+  #open ({ request, socket, options, accept }: Upgrade, head: Buffer, { identity, remoteAddress }: Visitor): void {
+    this.#server.handleUpgrade(request, socket, head, webSocket => {
+      const address = remoteAddress ?? forwardedAddress(request.headers['x-forwarded-for'], options.trustProxy)
+      accept(new WebSocketTransport(webSocket, socket, this.#infoOf(request, socket, address, identity, options.listener)))
+    })
+  }
+
+  #infoOf (request: IncomingMessage, socket: Duplex, address: string | undefined, identity: unknown, listener: string | undefined): ConnectionInfo {
+    const { clock, nextConnectionId } = this.#options
+    return webSocketConnectionInfo(nextConnectionId(), request, socket, address, identity, listener, clock.now())
+  }
+
+  #refuse ({ request, socket }: Upgrade, refusal: UpgradeRefusal): void {
+    this.#options.logger.debug({ status: refusal.status, url: pathOf(request), origin: request.headers.origin }, 'WebSocket upgrade refused')
+    refuse(socket, refusal)
   }
 }
 
@@ -139,12 +179,29 @@ function selectSubprotocol (offered: Set<string>): string {
   return offered.has(subprotocol) ? subprotocol : oldSubprotocol
 }
 
-function isOriginAllowed (origins: WebSocketOptions['origins'], origin: string | undefined): boolean {
-  if (typeof origins === 'function') {
-    const answer: unknown = origins(origin)
+function isOriginAllowed (allowed: UpgradeOptions['origin'], origin: string | undefined): boolean {
+  if (typeof allowed === 'function') {
+    const answer: unknown = allowed(origin)
     return answer === true // a promise allows nothing
   }
-  return origins === undefined || origin === undefined || origins.includes(origin)
+  return allowed === undefined || origin === undefined || (typeof allowed === 'string' ? allowed === origin : allowed.includes(origin))
+}
+
+/** Whatever is not understood throws, and so refuses. */
+function verdictOf (answer: VerifyResult): Visitor | UpgradeRefusal {
+  if (answer === true) return {}
+  if (answer === false) return { status: 403 }
+  if (typeof answer === 'number') return checked({ status: answer })
+  if ('status' in answer) return checked(answer)
+  if (!('identity' in answer)) throw new Error('it must answer true, false, a status, { identity } or { status, headers }')
+  return (answer.identity as unknown ?? undefined) === undefined ? { status: 401 } : answer
+}
+
+function checked (refusal: UpgradeRefusal): UpgradeRefusal {
+  const { status, headers = {} } = refusal
+  if (!(Number.isInteger(status) && status >= 300 && status <= 599)) throw new Error(`${status} is no status that refuses: those are 300 to 599`)
+  checkHeaders(headers)
+  return refusal
 }
 
 function pathOf (request: IncomingMessage): string {
@@ -157,23 +214,9 @@ function isNobodys (server: EventEmitter, mount: Mount, path: string): boolean {
   return listeners[0] === mount && listeners.every(listener => mountPath in listener && listener[mountPath] !== path)
 }
 
-function checkOptions (server: EventEmitter, path: string, { trustProxy }: WebSocketOptions): void {
-  if (!path.startsWith('/') || path.includes('?')) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
-  if (typeof trustProxy === 'number' && !(Number.isInteger(trustProxy) && trustProxy >= 0)) {
-    throw optionInvalid('trustProxy', 'a boolean or a number of proxies', trustProxy)
-  }
-  // Two brokers that answer one upgrade would spoil the socket for both.
+/** Two brokers that answer one upgrade would spoil the socket for both. */
+function checkPathIsFree (server: EventEmitter, path: string): void {
   if (server.listeners('upgrade').some(listener => mountPath in listener && listener[mountPath] === path)) {
     throw optionInvalid('path', 'a path that this server has not got yet', path)
   }
-}
-
-/** Answers in plain HTTP. The peer may be gone already, which must not become an error of the process. */
-function refuse (socket: Duplex, status: string): void {
-  socket.on('error', destroySocket).once('finish', destroySocket)
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-}
-
-function destroySocket (this: Duplex): void {
-  this.destroy()
 }

@@ -24,6 +24,8 @@ export interface ConnectionInfo {
   readonly listener: string | undefined
   /** The HTTP request of the WebSocket upgrade. */
   readonly request: IncomingMessage | undefined
+  /** Who the host found behind that request: what `verify` of `broker.attach` answered, or `broker.handleUpgrade` was given. Undefined for streams. */
+  readonly identity: unknown
   /** The certificate that the Client presented over TLS. Read on demand. */
   readonly peerCertificate: PeerCertificate | undefined
   /** Whether the TLS layer verified that certificate. */

@@ -94,14 +94,14 @@ function isOfThisMachine (origin: string | undefined): boolean {
  * Which web pages may connect. A browser lets any page of the web open a WebSocket to this machine, so a broker that
  * asks for no password, because it listens on loopback only, must ask where the page is from.
  */
-function origins (settings: Settings): readonly string[] | ((origin: string | undefined) => boolean) {
+function allowedOrigins (settings: Settings): readonly string[] | ((origin: string | undefined) => boolean) {
   const { wsOrigin } = settings
   if (wsOrigin !== undefined) return wsOrigin.includes('*') ? () => true : wsOrigin
   return isAuthenticating(settings) || settings.allowAnonymous ? () => true : isOfThisMachine
 }
 
 function attach (broker: Broker, server: HttpServer | HttpsServer, listener: string, settings: Settings): void {
-  broker.attach(server, { path: settings.wsPath, listener, origins: origins(settings), trustProxy: settings.trustProxy > 0 && settings.trustProxy })
+  broker.attach(server, { path: settings.wsPath, listener, origin: allowedOrigins(settings), trustProxy: settings.trustProxy > 0 && settings.trustProxy })
 }
 
 function webSocketOpenings (broker: Broker, settings: Settings): Opening[] {

@@ -1,0 +1,94 @@
+import type { IncomingMessage } from 'node:http'
+import { optionInvalid } from '../base/errors.ts'
+import type { MaybePromise } from '../contract/hooks.ts'
+
+/** Lets an upgrade through, and says who came. */
+export interface Verified {
+  /** Told to every hook as `connection.identity`: a user, a session. Undefined or null, where types did not keep it out, refuses with 401: nobody was found. */
+  readonly identity: object | string | number | bigint
+  /** The Client's address, where the host knows it better than the socket and `trustProxy` do. */
+  readonly remoteAddress?: string
+}
+
+/** Answers an upgrade with plain HTTP. */
+export interface UpgradeRefusal {
+  /** From 300 to 599. */
+  readonly status: number
+  /** For example `{ 'Retry-After': '60' }`. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** `true` or {@link Verified} lets in; `false` (403), a status from 300 to 599 or an {@link UpgradeRefusal} refuses. */
+export type VerifyResult = boolean | number | Verified | UpgradeRefusal
+
+/** What is asked of an upgrade, wherever it comes from. */
+interface Conditions {
+  /** Told to hooks as `connection.listener`. */
+  listener?: string
+  /**
+   * Which web pages may connect, as the browser names them: `https://example.org`. One or several let in whoever sends no
+   * Origin, which every browser does; a function decides all. Default: everybody.
+   */
+  origin?: string | readonly string[] | ((origin: string | undefined) => boolean)
+  /**
+   * Looks at the HTTP request before there is a WebSocket: cookies, headers, the query. Asked after `origin`. What it throws, and a promise
+   * that is later than `hookTimeoutMs`, refuse with 500. Default: everybody may come, and the hooks of the broker decide.
+   */
+  verify?: (request: IncomingMessage) => MaybePromise<VerifyResult>
+  /**
+   * Whether `X-Forwarded-For` tells the Client's address: the number of proxies in front, or true for the leftmost
+   * entry, which is safe only behind a proxy that replaces the header. Default false.
+   */
+  trustProxy?: boolean | number
+}
+
+/** How a host offers MQTT over WebSocket (section 6). */
+export interface WebSocketOptions extends Conditions {
+  /** The path of the URL, compared exactly and without its query. Default `/mqtt`. */
+  path?: string
+}
+
+/** How a host hands over an upgrade that it has routed itself. */
+export interface UpgradeOptions extends Conditions {
+  /** Told to every hook as `connection.identity`, for what the host has found out already; `verify` goes before it. */
+  identity?: unknown
+}
+
+type AnyOptions = WebSocketOptions & UpgradeOptions
+const common: readonly (keyof AnyOptions)[] = ['listener', 'origin', 'verify', 'trustProxy']
+const ofAttach: readonly string[] = ['path', ...common]
+const ofUpgrade: readonly string[] = ['identity', ...common]
+
+/** @throws MqttError that names the first option that is wrong */
+export function checkWebSocketOptions (options: WebSocketOptions): void {
+  const { path = '/mqtt' } = options
+  if (!/^\/[^?#]*$/.test(path)) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
+  check(options, ofAttach)
+}
+
+/** @throws MqttError that names the first option that is wrong */
+export function checkUpgradeOptions (options: UpgradeOptions): void { check(options, ofUpgrade) }
+
+/** A misspelt `origin` would let every page in. */
+function check (options: AnyOptions, known: readonly string[]): void {
+  const { origin, verify, trustProxy } = options
+  for (const name of Object.keys(options)) if (!known.includes(name)) throw optionInvalid(name, `absent: the options are ${known.join(', ')}`, 'an unknown name')
+  if (typeof origin !== 'function') checkOrigins(origin)
+  if (verify !== undefined && typeof verify !== 'function') throw optionInvalid('verify', 'a function', verify)
+  if (typeof trustProxy === 'number' && !(Number.isInteger(trustProxy) && trustProxy >= 0)) {
+    throw optionInvalid('trustProxy', 'a boolean or a number of proxies', trustProxy)
+  }
+}
+
+function checkOrigins (origins: unknown = []): void {
+  for (const origin of Array.isArray(origins) ? origins as unknown[] : [origins]) {
+    if (!isOrigin(origin)) throw optionInvalid('origin', 'as a browser sends it, such as https://example.org', origin)
+  }
+}
+
+/** No path, no capital letters, no port that goes without saying. Apps have schemes of their own, of which a URL knows no origin. */
+function isOrigin (text: unknown): boolean {
+  if (typeof text !== 'string' || !URL.canParse(text)) return text === 'null'
+  const { origin } = new URL(text)
+  return origin === text || (origin === 'null' && /^[a-z][a-z\d+.-]*:\/\/[^/?#]*$/.test(text))
+}
