@@ -11,7 +11,7 @@ type Ask<T> = () => MaybePromise<T>
 const broken = (): never => { throw new Error('broken') }
 const late = <T>(value: T): Ask<T> => () => Promise.resolve(value)
 const thenable = <T>(value: T): Ask<T> => () => ({ then: (resolve: (value: T) => void) => { resolve(value) } }) as unknown as Promise<T>
-const plugin = (name: string, hooks: Hooks): Plugin => ({ name, hooks })
+const plugin = (name: string, hooks: Hooks): Plugin => ({ name, hooks: hooks as Hooks<unknown, never> })
 
 async function authenticated (t: Test, combined: Plugin): Promise<Partial<Record<'code', ReasonCode>> & { test: TestBroker }> {
   const test = await startBroker(t, { plugins: [combined] })

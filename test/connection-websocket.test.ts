@@ -8,7 +8,7 @@ import { WebSocket, type ClientOptions } from 'ws'
 import { silentLogger, systemClock } from '../lib/index.ts'
 import { WebSocketGate, type AcceptWebSocket, type WebSocketGateOptions } from '../lib/connection/websocket-gate.ts'
 import type { UpgradeOptions, VerifyResult, WebSocketOptions } from '../lib/connection/websocket-options.ts'
-import type { WebSocketTransport } from '../lib/connection/websocket.ts'
+import type { StartableTransport } from '../lib/connection/connections.ts'
 import { deferred } from './support/observe.ts'
 
 /** What a connection would be, kept to what the transport tells it. */

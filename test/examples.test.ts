@@ -267,9 +267,13 @@ t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
 t.test('encryption.ts: the broker carries what it cannot read', async t => {
   const lines = (await start(t, 'encryption.ts').output).trim().split('\n')
   t.strictSame(lines.sort(), ['Publish error: Payload format invalid', 'the broker reads 21 degrees: false', 'the reader: house/attic 21 degrees'])
+})
+
 t.test('testing.ts: the tests of a plugin', async t => {
   const program = start(t, 'testing.ts')
   t.match(await program.output, /pass 4\n[^]*fail 0\n/)
+})
+
 t.test('aedes.ts: a program of Aedes on Myelin', async t => {
   const program = start(t, 'aedes.ts')
   const url = `mqtt://127.0.0.1:${await program.port}`

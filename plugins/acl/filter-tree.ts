@@ -59,12 +59,12 @@ export class FilterTree {
   }
 
   /** The lowest number below `best` of a filter that matches every topic which `levels` matches; `best` when there is none. */
-  covering (levels: Levels, best = Infinity): number {
+  covering (levels: Levels, best: number = Infinity): number {
     return covering(this.#root, levels, 0, best)
   }
 
   /** The lowest number below `best` of a filter that matches some topic which `levels` matches; `best` when there is none. */
-  meeting (levels: Levels, best = Infinity): number {
+  meeting (levels: Levels, best: number = Infinity): number {
     return meeting(this.#root, levels, 0, best)
   }
 }

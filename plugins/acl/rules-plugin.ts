@@ -66,7 +66,7 @@ export function rulesPlugin<Data> (source: RuleSource): RulesPlugin<Data> {
       authorizePublish: ({ client, topicName, message }) => keeper.rightsOf(client).mayPublish(topicName, message),
       authorizeSubscribe: ({ client, topicFilter, subscription }) => keeper.rightsOf(client).maySubscribe(topicFilter, subscription),
     },
-    setup: async broker => { await keeper.setup(broker as Broker) },
+    setup: async broker => { await keeper.setup(broker) },
     reload: () => keeper.reload(),
     close: () => { keeper.close() },
   }

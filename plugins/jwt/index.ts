@@ -32,8 +32,8 @@ export function jwt (options: JwtOptions): Plugin & { reload (): Promise<void> }
 
 class JwtPlugin implements Plugin {
   readonly name: string
-  readonly hooks: Hooks
-  readonly authenticationMethods: readonly AuthenticationMethod[]
+  readonly hooks: Hooks<unknown, never>
+  readonly authenticationMethods: readonly AuthenticationMethod<never>[]
   readonly #settings: Settings
   readonly #keys: Keys
   readonly #verifier: Verifier
@@ -52,7 +52,7 @@ class JwtPlugin implements Plugin {
     this.#permissions = settings.permissions === undefined ? undefined : new Permissions(settings.permissions)
     this.hooks = { authenticate: request => this.#authenticate(request), ...this.#permissions?.hooks }
     const { method } = settings
-    this.authenticationMethods = method === false ? [] : [{ name: method, start: request => ({ next: data => this.#exchange(request, data) }) satisfies Exchange }]
+    this.authenticationMethods = method === false ? [] : [{ name: method, start: request => ({ next: data => this.#exchange(request, data) }) satisfies Exchange<never> }]
   }
 
   async setup (broker: Broker): Promise<void> {
@@ -71,7 +71,7 @@ class JwtPlugin implements Plugin {
     this.#verifier.forget()
   }
 
-  #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult> {
+  #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult<never>> {
     const { sources, maximumTokenBytes } = this.#settings
     const token = findToken(request, sources, maximumTokenBytes)
     if (token === undefined) return undefined
@@ -90,12 +90,12 @@ class JwtPlugin implements Plugin {
     return claimed !== undefined && ![issuer].flat().includes(claimed)
   }
 
-  #exchange (request: ExchangeRequest, data: Buffer | undefined): MaybePromise<Accept | Deny> {
+  #exchange (request: ExchangeRequest, data: Buffer | undefined): MaybePromise<Accept<never> | Deny> {
     return this.#judge(data?.toString('latin1') ?? '', request)
   }
 
   /** At once where the token is known. */
-  #judge (token: string, request: AuthenticateRequest | ExchangeRequest): MaybePromise<Accept | Deny> {
+  #judge (token: string, request: AuthenticateRequest | ExchangeRequest): MaybePromise<Accept<never> | Deny> {
     try {
       if (token.length > this.#settings.maximumTokenBytes) throw new TokenRefused(`it is longer than ${this.#settings.maximumTokenBytes} bytes`)
       const verified = this.#verifier.verify(token)
@@ -106,9 +106,9 @@ class JwtPlugin implements Plugin {
     }
   }
 
-  #admit ({ claims, expiresAt }: Verified, request: AuthenticateRequest | ExchangeRequest): Accept {
+  #admit ({ claims, expiresAt }: Verified, request: AuthenticateRequest | ExchangeRequest): Accept<never> {
     const { username, clientIdentifier } = this.#settings
-    const accept: Accept = {
+    const accept: Accept<never> = {
       allow: true,
       claims,
       username: nameIn(claims, username),
@@ -121,7 +121,7 @@ class JwtPlugin implements Plugin {
   }
 
   /** A Client that authenticates anew must not become somebody else: its Session and what it was granted belong to who it was. */
-  #checkSame ({ username, clientIdentifier, claims = {} }: Accept, client: NonNullable<ExchangeRequest['client']>): void {
+  #checkSame ({ username, clientIdentifier, claims = {} }: Accept<never>, client: NonNullable<ExchangeRequest['client']>): void {
     const isSame = username === client.username && (clientIdentifier ?? client.clientIdentifier) === client.clientIdentifier &&
       ['iss', 'sub'].every(name => claims[name] === client.claims[name])
     if (!isSame) throw new TokenRefused('it is for somebody else than the Client that authenticates anew')

@@ -17,7 +17,7 @@ const placeholder = /\$\{(\w*)\}/g
 
 /** Rules that come with a token: a claim with lists of Topic Filters `{ pub, sub, all }`. */
 export class Permissions {
-  readonly hooks: Hooks = { authorizePublish: request => this.#mayPublish(request), authorizeSubscribe: request => this.#maySubscribe(request) }
+  readonly hooks: Hooks<unknown, never> = { authorizePublish: request => this.#mayPublish(request), authorizeSubscribe: request => this.#maySubscribe(request) }
   readonly #claim: string
   readonly #rights = new WeakMap<ClientInfo, Rights>()
   /** Claims of tokens: whoever was let in otherwise is not judged here. */

@@ -58,7 +58,7 @@ export function rateLimit<Data = unknown> (options: RateLimitOptions<Data> = {})
   }
 }
 
-function hooksOf<Data> (gate: Gate<Data>, flapping: Flapping<Data> | undefined): Hooks<Data> {
+function hooksOf<Data> (gate: Gate<Data>, flapping: Flapping<Data> | undefined): Hooks<Data, never> {
   return {
     authorizeConnection: ({ connection }) => gate.admits(connection),
     authorizeClient: ({ client }) => verdict(gate, flapping, client),

@@ -65,7 +65,7 @@ export class TestBroker<Data = unknown> {
   client (options: TestClientOptions = {}): TestClient {
     const { clientIdentifier = `client-${this.#clients.length + 1}`, protocolVersion = 5, listener, socket = {} } = options
     const handle = this.broker.listener(listener === undefined ? {} : { name: listener })
-    const wire = new PacketClient(this.broker as Broker, protocolVersion, stream => { handle(Object.assign(stream, socket)) })
+    const wire = new PacketClient(this.broker, protocolVersion, stream => { handle(Object.assign(stream, socket)) })
     const client = new TestClient(clientIdentifier, wire, options, { patienceMs: this.#patienceMs, news: () => this.#news() })
     this.#clients.push(client)
     return client

@@ -1,7 +1,6 @@
 import type { Test } from 'tap'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
 import { PacketType, type AcknowledgePacket, type AcknowledgeType, type ConnackPacket, type ConnectPacket, type Packet, type Properties, type PublishPacket, type WillFields } from '../../lib/packet/packets.ts'
-import type { Broker } from '../../lib/broker.ts'
 import { connectPacket, PacketClient, settled, type TestBroker } from './harness.ts'
 
 function acknowledgement (type: AcknowledgeType, packetIdentifier: number, reasonCode: ReasonCode, properties: Properties | undefined): AcknowledgePacket {

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { delimiter, join } from 'node:path'
 import { existsSync } from 'node:fs'
 
-const needed = { mosquitto: 'mosquitto', mosquitto_pub: 'mosquitto-clients', chromium: 'chromium', openssl: 'openssl', 'redis-server': 'redis-server' }
+const needed = { mosquitto_pub: 'mosquitto-clients', mosquitto_passwd: 'mosquitto', chromium: 'chromium', openssl: 'openssl', 'redis-server': 'redis-server' }
 
 const isThere = program => (process.env.PATH ?? '').split(delimiter).some(folder => existsSync(join(folder, program)))
 const missing = Object.entries(needed).filter(([program]) => !isThere(program)).map(([, name]) => name)
