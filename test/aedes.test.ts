@@ -115,7 +115,7 @@ t.test('preConnect and authenticate decide who comes in', async t => {
   await t.rejects(world.dial({ ...ada, clientId: 'banned' }), { code: 5 })
   await t.rejects(world.dial({ ...ada, clientId: 'unwanted' }), { code: 5 })
   t.strictSame(world.take('clientError', 'connectionError'), [
-    'clientError lamp the Client was not let in', 'clientError lamp busy', 'clientError lamp the Client was not let in',
+    'clientError lamp the Client was not let in', 'clientError lamp busy', 'clientError lamp the hook authenticate failed: thrown',
     'connectionError null banned', 'connectionError null the Client was not let in',
   ])
 })
