@@ -12,7 +12,7 @@ import { root } from './support/program.ts'
 
 t.setTimeout(300_000) // processes take their time on a busy machine
 
-const [faults, leaseMs, seed] = [6, 1_000, 1883]
+const [faults, leaseMs, seed] = [6, 1_500, 1883]
 /** `npm run test:chaos` has more, and other chances each time. */
 const only = ['kill', 'redis-restart', 'redis-pause', 'cut', 'leave', 'migrate']
 
