@@ -38,10 +38,10 @@ export function checkOptions (options: BrokerOptions): void {
   checkNumber('sysIntervalMs', sysIntervalMs, 0, 2 ** 31 - 1)
   checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
   checkNumber('closeTimeoutMs', closeTimeoutMs, 0, 2 ** 31 - 1)
-  if (strategy !== undefined) checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
+  checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
   checkCluster(options)
   if (options.durability !== undefined && typeof options.durability !== 'function') throw optionInvalid('durability', 'a function', options.durability)
-  if (options.deniedPublish !== undefined) checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
+  checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
 }
 
@@ -62,10 +62,13 @@ function checkLimit (name: string, value: unknown): void {
   else checkNumber(`limits.${name}`, value, ...(bounds.get(name) ?? [0, Number.MAX_SAFE_INTEGER] as const))
 }
 
-/** @throws MqttError for an option that has none of those names: a misspelt one would be left out in silence */
-export function checkNames (options: object, names: readonly string[]): void {
+/**
+ * @param prefix of the names in errors, for options inside an option: `limits.`
+ * @throws MqttError for an option that has none of those names: a misspelt one would be left out in silence
+ */
+export function checkNames (options: object, names: readonly string[], prefix: string = ''): void {
   for (const name of Object.keys(options)) {
-    if (!names.includes(name)) throw optionInvalid(name, `absent: the options are ${names.join(', ')}`, 'an unknown name')
+    if (!names.includes(name)) throw optionInvalid(prefix + name, `absent: the options are ${names.join(', ')}`, 'an unknown name')
   }
 }
 
@@ -76,8 +79,19 @@ export function checkNumber (option: string, value: unknown, minimum: number, ma
   if (!isRight) throw optionInvalid(option, `a whole number from ${minimum} to ${maximum}`, value)
 }
 
-function checkOneOf (option: string, value: unknown, choices: readonly unknown[]): void {
-  if (!choices.includes(value)) throw optionInvalid(option, `one of ${choices.join(', ')}`, value)
+/** @throws MqttError that names the option, unless it is absent or a text that is not empty */
+export function checkText (option: string, value: unknown): void {
+  if (value !== undefined && (typeof value !== 'string' || value === '')) throw optionInvalid(option, 'a text that is not empty', value)
+}
+
+/** @throws MqttError that names the option, unless it is absent, true or false */
+export function checkBoolean (option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') throw optionInvalid(option, 'true or false', value)
+}
+
+/** @throws MqttError that names the option, unless it is absent or one of the choices */
+export function checkOneOf (option: string, value: unknown, choices: readonly unknown[]): void {
+  if (value !== undefined && !choices.includes(value)) throw optionInvalid(option, `one of ${choices.join(', ')}`, value)
 }
 
 /** The limits in force: the defaults, with what the host has set. */

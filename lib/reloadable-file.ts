@@ -1,23 +1,29 @@
 import { readFile, stat } from 'node:fs/promises'
-import { fileInvalid } from './base/errors.ts'
+import { fileInvalid, optionInvalid } from './base/errors.ts'
 import type { Clock } from './contract/clock.ts'
 import type { MaybePromise } from './contract/hooks.ts'
 import type { Logger } from './contract/logger.ts'
+import { checkBoolean } from './option-checks.ts'
 
 /** What {@link ReloadableFile} is to read, and how. */
 export interface ReloadableFileOptions {
   readonly path: string
   /** Reload when the file has changed, at the latest two seconds later. Default false. */
   readonly watch?: boolean | undefined
-  /** Takes the content over. What it throws rejects the reload, so it has to check all before it changes anything. */
+  /** Takes the content over. What it throws rejects the reload, so it has to check all before it changes anything. A file that is not UTF-8 is refused. */
   readonly load: (text: string) => MaybePromise<void>
+}
+
+/** The same for a file that need not be text. */
+export interface ReloadableBytesOptions extends Omit<ReloadableFileOptions, 'load'> {
+  /** As `load`. */
+  readonly loadBytes: (bytes: Buffer) => MaybePromise<void>
 }
 
 const intervalMs = 1000
 
 const reasons: ReadonlyMap<string | undefined, string> = new Map([
   ['ENOENT', 'there is no such file'], ['EACCES', 'not allowed to read it'], ['EISDIR', 'that is a directory'], ['ENOTDIR', 'there is no such directory'],
-  ['ERR_ENCODING_INVALID_ENCODED_DATA', 'it is not UTF-8'],
 ])
 
 /**
@@ -28,7 +34,7 @@ const reasons: ReadonlyMap<string | undefined, string> = new Map([
  * replaced by an editor, or is one of Kubernetes or on a network; and a file that is still being written is left until it has been still for a second.
  */
 export class ReloadableFile {
-  readonly #options: ReloadableFileOptions
+  readonly #options: ReloadableFileOptions | ReloadableBytesOptions
   #reading: Promise<void> = Promise.resolve()
   /** The version that was read last, and the one that was there at the last look. */
   #read = ''
@@ -36,7 +42,13 @@ export class ReloadableFile {
   #isLooking = false
   #stop: () => void = () => undefined
 
-  constructor (options: ReloadableFileOptions) { this.#options = options }
+  /** @throws MqttError for a `path` that is no text, or a `watch` that is neither true nor false: a plugin with options of these names need not check them */
+  constructor (options: ReloadableFileOptions | ReloadableBytesOptions) {
+    const { path, watch }: { readonly path: unknown, readonly watch?: unknown } = options
+    if (typeof path !== 'string' || path === '') throw optionInvalid('path', 'the path of a file', path)
+    checkBoolean('watch', watch)
+    this.#options = options
+  }
 
   /**
    * Reads the file, and watches it from then on where that is wanted.
@@ -58,9 +70,10 @@ export class ReloadableFile {
   close (): void { this.#stop() }
 
   async #load (): Promise<void> {
-    const { path, load } = this.#options
-    this.#read = this.#seen = await versionOf(path) // before it is read: what changes meanwhile will be noticed
-    await load(await contentOf(path))
+    const options = this.#options
+    this.#read = this.#seen = await versionOf(options.path) // before it is read: what changes meanwhile will be noticed
+    const bytes = await bytesOf(options.path)
+    await ('load' in options ? options.load(textOf(options.path, bytes)) : options.loadBytes(bytes))
   }
 
   async #look (logger: Logger): Promise<void> {
@@ -94,13 +107,21 @@ async function versionOf (path: string): Promise<string> {
   }
 }
 
-async function contentOf (path: string): Promise<string> {
+async function bytesOf (path: string): Promise<Buffer> {
   try {
     const status = await stat(path)
     if (!status.isFile() && !status.isDirectory()) throw new Error('it is not a file') // a pipe might have no end
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
+    return await readFile(path)
   } catch (error) {
     throw fileInvalid(path, reasons.get(codeOf(error)) ?? (error instanceof Error ? error.message : String(error)), undefined, { cause: error })
+  }
+}
+
+function textOf (path: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw fileInvalid(path, 'it is not UTF-8', undefined, { cause })
   }
 }
 

@@ -410,12 +410,12 @@ const better = { accessRules: '{"rules":[{"allow":"publish","topics":"b"}]}', mo
 const badFiles: Readonly<Record<keyof typeof plugins, readonly (readonly [content: string | Buffer, message: RegExp])[]>> = {
   accessRules: [
     ['', /is empty/], ['{"rules":[\n{"allow"\n}]}', /line 3: is no JSON/], ['[]', /must be an object/], ['{}', /"rules" must be a list/], ['{"rules":[],"rule":[]}', /"rule" must be one of/],
-    ['{"rules":[],"default":"maybe"}', /"default"/], ['{"rules":[],"groups":{"a":"ada"}}', /"groups\.a"/], [Buffer.from([0x7b, 0xff, 0xfe]), /no text/], ['{"rules":[{"allow":"publish","topics":"a\0"}]}', /no text/],
+    ['{"rules":[],"default":"maybe"}', /"default"/], ['{"rules":[],"groups":{"a":"ada"}}', /"groups\.a"/], [Buffer.from([0x7b, 0xff, 0xfe]), /is not UTF-8/], ['{"rules":[{"allow":"publish","topics":"a\0"}]}', /is no JSON/],
   ],
   mosquittoAcl: [
     ['topic a\nnonsense', /line 2: begins with "nonsense"/], ['TOPIC a', /line 1/], ['topic', /needs a filter/], ['topic   ', /needs a filter/], ['pattern', /needs a filter/], ['user', /needs a name/],
     ['topic reed a', /"reed" must be/], ['topic read a/#/b', /no Topic Filter/], ['topic a+b', /no Topic Filter/], ['pattern write %c#', /no Topic Filter/], [' # comment', /line 1/], ['topic\ta', /line 1/],
-    [Buffer.from([0x74, 0x80]), /no text/], ['topic a\0b', /no text/], ['\u{feff}topic a', /line 1/],
+    [Buffer.from([0x74, 0x80]), /is not UTF-8/], ['topic a\0b', /is no Topic Filter/], ['\u{feff}\u{feff}topic a', /line 1/],
   ],
 }
 
@@ -431,7 +431,7 @@ for (const kind of ['accessRules', 'mosquittoAcl'] as const) {
       await t.rejects(test.acl.reload(), { code: ErrorCode.fileInvalid, message })
       t.strictSame([await mayPublish(client, 'a'), await mayPublish(client, 'b')], [true, false], 'what was in force stays')
     }
-    for (const name of ['nothing', 'folder']) await t.rejects(startBroker(t, { plugins: [plugins[kind](join(folder, name))] }), { code: ErrorCode.fileInvalid, message: /cannot be read/ })
+    for (const name of ['nothing', 'folder']) await t.rejects(startBroker(t, { plugins: [plugins[kind](join(folder, name))] }), { code: ErrorCode.fileInvalid, message: /there is no such file|that is a directory/ })
     writeFileSync(path, better[kind])
     await test.acl.reload()
     t.strictSame([await mayPublish(client, 'a'), await mayPublish(client, 'b')], [false, true])
@@ -464,7 +464,7 @@ for (const kind of ['accessRules', 'mosquittoAcl'] as const) {
     t.strictSame([await isChanged(test), await isChanged(mounted)], [true, true])
     writeFileSync(path, 'nonsense')
     await until(level(test, 'error'))
-    t.match(test.logger.take('error'), [/the rules that were read before stay in force/])
+    t.match(test.logger.take('error'), [/what was read before stays in force/])
     rmSync(path)
     await until(level(test, 'error'))
     t.equal(await isChanged(test), true)

@@ -3,10 +3,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { ErrorCode, ReasonCode, type Allow, type AuthenticateRequest, type ClientInfo, type ConnectionInfo, type PublishRequest, type QoS } from '../lib/index.ts'
+import { BoundedMap, ErrorCode, ReasonCode, type Allow, type AuthenticateRequest, type ClientInfo, type ConnectionInfo, type PublishRequest, type QoS } from '../lib/index.ts'
 import { httpAuth, type HttpAuth, type HttpAuthOptions } from '../plugins/http-auth/index.ts'
 import { answerOf } from '../plugins/http-auth/answer.ts'
-import { BoundedCache } from '../plugins/http-auth/bounded-cache.ts'
 import { Decisions } from '../plugins/http-auth/decisions.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
 import { FakeClock, settled } from './support/fake-clock.ts'
@@ -226,13 +225,15 @@ t.test('what is remembered is bounded, and refusals do not push out the others',
   for (let i = 0; i < 5; i++) await ask(setup, { password: Buffer.from(`guess ${i}`) })
   t.strictSame(await ask(setup), { allow: true })
   t.equal(setup.service.take().length, 6)
-  const cache = new BoundedCache<number>(2)
-  for (const [index, key] of ['a', 'b', 'a', 'c'].entries()) cache.set(key, index, 100)
-  t.strictSame(['a', 'b', 'c'].map(key => cache.get(key, 99)), [2, undefined, 3])
-  t.equal(cache.get('a', 100), undefined)
-  const none = new BoundedCache<number>(0)
-  none.set('a', 1, 100)
-  t.equal(none.get('a', 0), undefined)
+})
+
+t.test('a BoundedMap keeps what was set last', t => {
+  const map = new BoundedMap<string, number>(2)
+  for (const [index, key] of ['a', 'b', 'a', '__proto__'].entries()) map.set(key, index)
+  t.strictSame([...map], [['a', 2], ['__proto__', 3]], 'what is set again is new, and the oldest makes room')
+  t.equal(map.set('a', 4).size, 2, 'one that is there pushes none out')
+  t.equal(new BoundedMap<string, number>(0).set('a', 1).size, 0)
+  t.end()
 })
 
 t.test('who asks the same at the same time shares the answer', async t => {

@@ -1,12 +1,12 @@
 import { createServer } from 'node:http'
+import { BlockList, isIPv4 } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
-import { ErrorCode, ReasonCode, type AuthenticateResult, type AuthenticationMethod, type BrokerOptions, type ConnectionInfo, type Hooks } from '../lib/index.ts'
+import { addressList, addressPrefix, ErrorCode, ReasonCode, type AuthenticateResult, type AuthenticationMethod, type BrokerOptions, type ConnectionInfo, type Hooks } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type ProtocolVersion } from '../lib/packet/packets.ts'
-import { parseAddress, prefixOf } from '../plugins/rate-limit/address.ts'
 import { rateLimit, type RateLimit, type RateLimitOptions } from '../plugins/rate-limit/index.ts'
 import { connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { MemoryLogger } from './support/observe.ts'
@@ -274,26 +274,40 @@ t.test('the address is the Client\'s, where a trusted proxy tells it by X-Forwar
   }
 })
 
+const familyOf = (address: string): 'ipv4' | 'ipv6' => isIPv4(address) ? 'ipv4' : 'ipv6'
+
 t.test('every spelling of an address is one; addresses are one up to the prefix, and not beyond', t => {
-  const lengths = { ipv4: 32, ipv6: 64 }
-  const name = (text: string): string | undefined => {
-    const groups = parseAddress(text)
-    return groups && prefixOf(groups, lengths)
-  }
+  const whole = (text: string): string => addressPrefix(text, { ipv4: 32, ipv6: 128 }) ?? ''
   fc.assert(fc.property(fc.ipV6(), fc.ipV6(), (one, other) => {
     const canonical = (text: string): string => new URL(`http://[${text}]/`).hostname
-    const groups = parseAddress(one) ?? []
-    const spelt = groups.map(group => group.toString(16).toUpperCase().padStart(4, '0')).join(':')
-    const isMapped = /^\[::ffff:[\da-f]+:[\da-f]+\]$/.test(canonical(one)) || /^\[::ffff:[\da-f]+:[\da-f]+\]$/.test(canonical(other))
-    const half = (text: string): string => (parseAddress(text) ?? []).slice(0, 4).join(':')
-    return canonical(spelt) === canonical(one) && name(spelt) === name(one) && name(`${one}%eth0`) === name(one) &&
-      (isMapped || (name(one) === name(other)) === (half(one) === half(other)))
+    const isMapped = [one, other].some(text => /^\[::ffff:[\da-f]+:[\da-f]+\]$/.test(canonical(text)))
+    const spelt = isMapped ? `::FFFF:${whole(one)}` : whole(one).split(':').map(group => group.toUpperCase().padStart(4, '0')).join(':')
+    const half = (text: string): string => whole(text).split(':').slice(0, 4).join(':')
+    const name = addressPrefix
+    return isMapped || (canonical(spelt) === canonical(one) && name(spelt) === name(one) && name(`${one}%eth0`) === name(one) && (name(one) === name(other)) === (half(one) === half(other)))
   }))
-  fc.assert(fc.property(fc.ipV4(), text => name(text) === text && name(`::ffff:${text}`) === text))
-  t.equal(prefixOf(parseAddress('198.51.100.77') ?? [], { ipv4: 24, ipv6: 64 }), '198.51.100.0/24')
-  t.equal(prefixOf(parseAddress('2001:db8:1:2ff::1') ?? [], { ipv4: 24, ipv6: 56 }), '2001:db8:1:200::/56')
-  t.equal(prefixOf(parseAddress('2001:db8::1') ?? [], { ipv4: 24, ipv6: 128 }), '2001:db8:0:0:0:0:0:1')
-  for (const text of ['', 'unknown', '1.2.3', '1.2.3.4.5', '::1::', '256.1.1.1', 'fe80', '__proto__']) t.equal(parseAddress(text), undefined, text)
+  fc.assert(fc.property(fc.ipV4(), text => addressPrefix(text) === text && addressPrefix(`::ffff:${text}`) === text))
+  t.equal(addressPrefix('198.51.100.77', { ipv4: 24, ipv6: 64 }), '198.51.100.0/24')
+  t.equal(addressPrefix('2001:db8:1:2ff::1', { ipv4: 24, ipv6: 56 }), '2001:db8:1:200::/56')
+  t.equal(addressPrefix('2001:db8::1', { ipv4: 24, ipv6: 128 }), '2001:db8:0:0:0:0:0:1')
+  for (const text of ['', 'unknown', '1.2.3', '1.2.3.4.5', '::1::', '256.1.1.1', 'fe80', '__proto__']) t.equal(addressPrefix(text), undefined, text)
+  t.end()
+})
+
+t.test('an address list has what Node\'s BlockList has, in either notation of IPv4', t => {
+  const network = fc.oneof(fc.tuple(fc.ipV4(), fc.integer({ min: 1, max: 32 })), fc.tuple(fc.ipV6(), fc.integer({ min: 1, max: 128 })))
+  fc.assert(fc.property(network, fc.oneof(fc.ipV4(), fc.ipV6()), ([base, bits], stranger) => {
+    const list = addressList([`${base}/${bits}`])
+    const oracle = new BlockList()
+    oracle.addSubnet(base, bits, familyOf(base))
+    return list?.has(base) === true && list.has(stranger) === oracle.check(stranger, familyOf(stranger))
+  }))
+  const list = addressList(['10.0.0.0/8', '2001:db8::/33', '::1', '192.0.2.7'])
+  for (const address of ['10.255.0.1', '::ffff:10.1.2.3', '::ffff:a01:203', '2001:DB8:7fff::1%eth0', '0:0:0:0:0:0:0:1', '192.0.2.7']) t.equal(list?.has(address), true, address)
+  for (const address of ['11.0.0.1', '2001:db8:8000::', '::2', '192.0.2.8', '', 'unknown', '10.0.0.1:80', '10.0.0.1/8']) t.equal(list?.has(address), false, address)
+  for (const range of ['10.0.0.0/33', '::/129', '10.0.0.0/', '/8', '10.0.0.0/8/8', '10.0.0/8', '::1/-1', 'example.org', '', 7 as never]) t.equal(addressList(['::1', range]), undefined, String(range))
+  t.equal(addressList(['::/0'])?.has('192.0.2.1'), true, 'everything')
+  t.equal(addressList([])?.has('::1'), false)
   t.end()
 })
 

@@ -3,7 +3,6 @@ import type { GroupsOfUser } from './identity.ts'
 import { RuleSet, type RuleLimits } from './rule-set.ts'
 import { isRecord, parseRules, type AccessRule, type Complain } from './rule.ts'
 import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
-import { readTextFile } from './text-file.ts'
 
 /** What {@link accessRules} goes by, in code or in a file. */
 export interface AccessRules {
@@ -37,20 +36,20 @@ export function accessRules<Data = unknown> (options: AccessRulesOptions): Rules
   const limits = limitsOf(options)
   if (path !== undefined) {
     for (const field of fields) if (Object.hasOwn(options, field)) throw optionInvalid(field, 'in the file where there is a "path"', 'both')
-    return rulesPlugin({ name, watchedPath: watch ? path : undefined, read: () => readRulesFile(path, limits) })
+    return rulesPlugin({ name, file: { path, watch }, parse: text => parseRulesFile(path, text, limits) })
   }
   if (watch) throw optionInvalid('watch', 'false where there is no "path"', watch)
   let checked: RuleSet | undefined = parseAccessRules(options, limits, optionInvalid)
-  const read = (): RuleSet => {
+  const parse = (): RuleSet => {
     const rules = checked ?? parseAccessRules(options, limits, optionInvalid)
     checked = undefined
     return rules
   }
-  return rulesPlugin({ name, watchedPath: undefined, read: () => Promise.resolve().then(read) })
+  return rulesPlugin({ name, file: undefined, parse })
 }
 
-async function readRulesFile (path: string, limits: RuleLimits): Promise<RuleSet> {
-  const content = parseJson(path, await readTextFile(path))
+function parseRulesFile (path: string, text: string, limits: RuleLimits): RuleSet {
+  const content = parseJson(path, text)
   const complain: Complain = (field, expected, got) => fileInvalid(path, `"${field}" must be ${expected}, got ${JSON.stringify(got)}`)
   if (!isRecord(content)) throw fileInvalid(path, 'must be an object with "rules"')
   for (const field of Object.keys(content)) if (!fields.includes(field)) throw complain(field, `one of ${fields.join(', ')}`, 'an unknown name')

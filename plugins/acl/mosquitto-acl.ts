@@ -1,9 +1,8 @@
-import { fileInvalid, optionInvalid, type Broker } from '../../lib/index.ts'
+import { fileInvalid, type Broker } from '../../lib/index.ts'
 import { FilterTemplate } from './filter-template.ts'
 import { filterFault, type Rule } from './rule.ts'
 import { RuleSet } from './rule-set.ts'
 import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
-import { readTextFile } from './text-file.ts'
 
 export interface MosquittoAclOptions extends RulesPluginOptions {
   /** Of a file as Mosquitto's `acl_file` names one. */
@@ -22,15 +21,14 @@ export interface MosquittoAclOptions extends RulesPluginOptions {
  */
 export function mosquittoAcl<Data = unknown> (options: MosquittoAclOptions): RulesPlugin<Data> {
   checkOptions(options, ['path'])
-  const { name = 'acl', path, watch = false } = options
-  if (path === undefined as unknown) throw optionInvalid('path', 'the path of a file', path)
+  const { name = 'acl', path, watch } = options
   const limits = limitsOf(options)
-  const read = async ({ logger }: Broker): Promise<RuleSet> => {
-    const rules = new AclFile(path, await readTextFile(path)).rules()
+  const parse = (text: string, { logger }: Broker): RuleSet => {
+    const rules = new AclFile(path, text).rules()
     if (rules.length === 0) logger.warn({ plugin: name }, `${path} has no rules: it allows nothing`)
     return new RuleSet(rules, { publish: false, subscribe: true, deliver: false }, new Map(), limits)
   }
-  return rulesPlugin({ name, watchedPath: watch ? path : undefined, read })
+  return rulesPlugin({ name, file: { path, watch }, parse })
 }
 
 type Line = Omit<Rule, 'number'>

@@ -1,5 +1,4 @@
 import type { ClientInfo } from '../../lib/index.ts'
-import { hasAddress } from './address-list.ts'
 import { ClientRights } from './client-rights.ts'
 import { Identity, type GroupsOfUser } from './identity.ts'
 import { Verdicts, type AppliedRule } from './verdicts.ts'
@@ -82,6 +81,6 @@ function isFor (rule: Rule, { client, groups }: Identity): boolean {
     rule.clients?.includes(clientIdentifier) !== false &&
     rule.groups?.some(group => groups.includes(group)) !== false &&
     (rule.listeners === undefined || (listener !== undefined && rule.listeners.includes(listener))) &&
-    (rule.addresses === undefined || (remoteAddress === undefined ? !rule.isAllow : hasAddress(rule.addresses, remoteAddress))) &&
+    (rule.addresses === undefined || (remoteAddress === undefined ? !rule.isAllow : rule.addresses.has(remoteAddress))) &&
     (rule.isForPlainNames !== true || !/[+#]/.test(clientIdentifier + (username ?? '')))
 }

@@ -1,6 +1,4 @@
-import type { BlockList } from 'node:net'
-import type { MqttError, QoS } from '../../lib/index.ts'
-import { addressList } from './address-list.ts'
+import { addressList, type AddressList, type MqttError, type QoS } from '../../lib/index.ts'
 import { FilterTemplate } from './filter-template.ts'
 
 /** What a rule is about: PUBLISH and Will Messages, subscriptions, or each message on its way to a Client. */
@@ -44,7 +42,7 @@ export interface Rule {
   readonly users?: readonly (string | undefined)[]
   readonly groups?: readonly string[]
   readonly clients?: readonly string[]
-  readonly addresses?: BlockList
+  readonly addresses?: AddressList
   readonly listeners?: readonly string[]
   readonly qos?: readonly QoS[]
   readonly retain?: boolean
@@ -131,7 +129,7 @@ class RuleReader {
     })
   }
 
-  #addresses (): BlockList {
+  #addresses (): AddressList {
     const texts = this.#texts('addresses')
     const list = addressList(texts)
     if (list === undefined) throw this.#wrong('addresses', 'addresses, or ranges such as 10.0.0.0/8', texts.join(', '))

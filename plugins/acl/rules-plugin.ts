@@ -1,9 +1,8 @@
 import {
-  ErrorCode, MqttError, optionInvalid, ReasonCode,
+  checkBoolean, checkNames, checkNumber, checkText, ErrorCode, MqttError, ReasonCode, ReloadableFile,
   type Broker, type ClientInfo, type Hooks, type Plugin,
 } from '../../lib/index.ts'
 import type { ClientRights } from './client-rights.ts'
-import { FileWatch } from './file-watch.ts'
 import { RuleSet, type RuleLimits } from './rule-set.ts'
 
 /** A plugin that keeps to rules which can be read anew. */
@@ -29,30 +28,28 @@ export interface RulesPluginOptions {
 
 /** @throws MqttError for an option with an unknown name, or one of the common options that is wrong */
 export function checkOptions (options: RulesPluginOptions & { readonly path?: unknown }, own: readonly string[]): void {
-  const names = ['name', 'watch', 'cacheSize', 'maximumFilters', ...own]
-  for (const name of Object.keys(options)) if (!names.includes(name)) throw optionInvalid(name, `one of ${names.join(', ')}`, 'an unknown name')
-  const { name, watch, path } = options
-  if (name !== undefined && (typeof name !== 'string' || name === '')) throw optionInvalid('name', 'a text that is not empty', name)
-  if (watch !== undefined && typeof watch !== 'boolean') throw optionInvalid('watch', 'true or false', watch)
-  if (path !== undefined && (typeof path !== 'string' || path === '')) throw optionInvalid('path', 'the path of a file', path)
-  limitsOf(options)
+  checkNames(options, ['name', 'watch', 'cacheSize', 'maximumFilters', ...own])
+  checkText('name', options.name)
+  checkBoolean('watch', options.watch)
+  checkNumber('cacheSize', options.cacheSize, 1, 2 ** 24)
+  checkNumber('maximumFilters', options.maximumFilters, 1, 2 ** 24)
 }
 
 /** The limits that the options say, or leave to their defaults. */
 export function limitsOf ({ cacheSize = 256, maximumFilters = 1000 }: RulesPluginOptions): RuleLimits {
-  for (const [name, value] of Object.entries({ cacheSize, maximumFilters })) {
-    if (!Number.isSafeInteger(value) || value < 1) throw optionInvalid(name, 'a whole number from 1', value)
-  }
   return { cacheSize, maximumFilters }
 }
 
 /** Where rules come from. */
 export interface RuleSource {
   readonly name: string
-  /** Looked at for changes; undefined when it is not to be. */
-  readonly watchedPath: string | undefined
-  /** @throws MqttError when what is read is not what it should be */
-  read (broker: Broker): Promise<RuleSet>
+  /** Undefined for rules in code. */
+  readonly file: { readonly path: string, readonly watch: boolean | undefined } | undefined
+  /**
+   * @param text of the file, empty where there is none
+   * @throws MqttError when that is not what it should be
+   */
+  parse (text: string, broker: Broker): RuleSet
 }
 
 const nothing = new RuleSet([], { publish: false, subscribe: false, deliver: false }, new Map(), { cacheSize: 1, maximumFilters: 1 })
@@ -79,13 +76,16 @@ class RuleKeeper {
   #rights = new WeakMap<ClientInfo, ClientRights>()
   /** Of the Client that was asked about last: its messages come several at a time. */
   #last: ClientRights | undefined = undefined
+  readonly #file: ReloadableFile | undefined
   #broker: Broker | undefined = undefined
-  #watch: FileWatch | undefined = undefined
+  /** Not during `setup`: plugins that are not set up yet would take subscriptions away. */
+  #isInForce = false
   #unhookDeliver: (() => void) | undefined = undefined
-  /** One after the other, so that what was read last is what stays. */
-  #reloading: Promise<void> = Promise.resolve()
 
-  constructor (source: RuleSource) { this.#source = source }
+  constructor (source: RuleSource) {
+    this.#source = source
+    this.#file = source.file === undefined ? undefined : new ReloadableFile({ ...source.file, load: text => this.#take(text) })
+  }
 
   rightsOf (client: ClientInfo): ClientRights {
     const last = this.#last
@@ -93,25 +93,17 @@ class RuleKeeper {
   }
 
   async setup (broker: Broker): Promise<void> {
-    const { watchedPath } = this.#source
-    if (watchedPath !== undefined) this.#watch = await FileWatch.start(watchedPath, broker.clock, () => { void this.#reloadChanged(broker) })
-    try {
-      this.#apply(broker, await this.#source.read(broker))
-      this.#broker = broker
-    } catch (error) {
-      this.close()
-      throw error
-    }
+    this.#broker = broker
+    await (this.#file === undefined ? this.#take('') : this.#file.open(broker))
+    this.#isInForce = true
   }
 
-  reload (): Promise<void> {
-    const done = this.#reloading.then(() => this.#reload())
-    this.#reloading = done.catch(() => undefined)
-    return done
+  async reload (): Promise<void> {
+    await (this.#file === undefined ? this.#take('') : this.#file.reload())
   }
 
   close (): void {
-    this.#watch?.close()
+    this.#file?.close()
     this.#unhookDeliver?.()
     this.#broker = undefined
     this.#last = undefined
@@ -125,20 +117,11 @@ class RuleKeeper {
     return rights
   }
 
-  async #reload (): Promise<void> {
+  async #take (text: string): Promise<void> {
     const broker = this.#broker
     if (broker === undefined) throw new MqttError(ErrorCode.brokerClosed, ReasonCode.serverShuttingDown, `the plugin ${this.#source.name} has no broker, or that is closed`)
-    this.#apply(broker, await this.#source.read(broker))
-    await broker.revalidate()
-  }
-
-  async #reloadChanged ({ logger }: Broker): Promise<void> {
-    try {
-      await this.reload()
-      logger.info({ plugin: this.#source.name }, `${String(this.#source.watchedPath)} was read anew`)
-    } catch (error) {
-      logger.error({ err: error, plugin: this.#source.name }, `${error instanceof Error ? error.message : String(error)}; the rules that were read before stay in force`)
-    }
+    this.#apply(broker, this.#source.parse(text, broker))
+    if (this.#isInForce) await broker.revalidate()
   }
 
   #apply (broker: Broker, rules: RuleSet): void {

@@ -1,4 +1,4 @@
-import { optionInvalid, type Plugin } from '../../lib/index.ts'
+import { checkNames, checkText, type Plugin } from '../../lib/index.ts'
 import { combination, type Combination } from './members.ts'
 
 export interface ChainOptions<Data = unknown> {
@@ -13,8 +13,8 @@ export interface ChainOptions<Data = unknown> {
  * @throws MqttError `MQTT_OPTION_INVALID` for an empty list, or two plugins with one name
  */
 export function chain<Data = unknown> (options: ChainOptions<Data>): Combination<Data> {
-  for (const option of Object.keys(options)) if (!['name', 'plugins'].includes(option)) throw optionInvalid(option, 'one of name, plugins', 'an unknown name')
+  checkNames(options, ['name', 'plugins'])
   const { name, plugins } = options
-  if (typeof name !== 'string' || name === '') throw optionInvalid('name', 'a text that is not empty', name)
+  checkText('name', name)
   return combination(name, plugins, (broker, _member, hooks) => broker.hook(hooks))
 }

@@ -1,5 +1,4 @@
-import { optionInvalid, type AuthenticationMethod, type ConnectionInfo, type Hooks, type Plugin } from '../../lib/index.ts'
-import { addressList, hasAddress } from './address-list.ts'
+import { addressList, checkNames, checkOneOf, optionInvalid, type AuthenticationMethod, type ConnectionInfo, type Hooks, type Plugin } from '../../lib/index.ts'
 import { combination, type Combination } from './members.ts'
 
 /** Which connections: all that is given must hold; of a list, one. */
@@ -82,20 +81,18 @@ function conditionalMethod<Data> (method: AuthenticationMethod<Data>, applies: C
   return { name: method.name, start: request => applies(request.connection) ? method.start(request) : { next: () => ({ allow: false }) } }
 }
 
-const fields = ['listener', 'address', 'transport']
-
 function predicateOf (condition: ConnectionCondition): ConnectionPredicate {
   if (typeof condition !== 'object' || condition === null as unknown || Object.keys(condition).length === 0) throw optionInvalid('when', 'a function, or an object with a condition', condition)
-  for (const field of Object.keys(condition)) if (!fields.includes(field)) throw optionInvalid(`when.${field}`, `one of ${fields.join(', ')}`, 'an unknown name')
+  checkNames(condition, ['listener', 'address', 'transport'], 'when.')
   const { transport } = condition
-  if (transport !== undefined && !['stream', 'websocket'].includes(transport)) throw optionInvalid('when.transport', '"stream" or "websocket"', transport)
+  checkOneOf('when.transport', transport, ['stream', 'websocket'])
   const listeners = textsOf('listener', condition.listener)
   const texts = textsOf('address', condition.address)
   const addresses = texts === undefined ? undefined : addressList(texts)
   if (texts !== undefined && addresses === undefined) throw optionInvalid('when.address', 'addresses, or ranges such as 10.0.0.0/8', texts.join(', '))
   return connection => (transport === undefined || connection.transport === transport) &&
     (listeners === undefined || (connection.listener !== undefined && listeners.includes(connection.listener))) &&
-    (addresses === undefined || (connection.remoteAddress !== undefined && hasAddress(addresses, connection.remoteAddress)))
+    (addresses === undefined || (connection.remoteAddress !== undefined && addresses.has(connection.remoteAddress)))
 }
 
 function textsOf (field: string, value: unknown): readonly string[] | undefined {

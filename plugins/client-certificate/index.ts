@@ -1,4 +1,4 @@
-import { optionInvalid, ReasonCode, silentLogger, systemClock, type AuthenticateRequest, type AuthenticateResult, type Broker, type Claims, type Clock, type Logger, type Plugin } from '../../lib/index.ts'
+import { checkNames, optionInvalid, ReasonCode, silentLogger, systemClock, type AuthenticateRequest, type AuthenticateResult, type Broker, type Claims, type Clock, type Logger, type Plugin } from '../../lib/index.ts'
 import { parseCertificate, type Certificate, type CertificateInfo } from './certificate.ts'
 import type { Authority } from './revocations.ts'
 import { Trust } from './trust.ts'
@@ -17,9 +17,9 @@ export interface ClientCertificateOptions {
   readonly clientIdentifier?: boolean
   /** A connection without a certificate is refused; otherwise it is left to the next plugin. Default false. */
   readonly required?: boolean
-  /** Path of a PEM file with authorities: a certificate must have been issued by one of them itself. Default: by whomever the TLS server trusts. Needed for `crl`. */
+  /** Path of a file with authorities, PEM, or a single one in DER: a certificate must have been issued by one of them itself. Default: by whomever the TLS server trusts. Needed for `crl`. */
   readonly ca?: string
-  /** Path of a PEM file with a revocation list of each authority that issues to Clients (RFC 5280). Default: none is asked. */
+  /** Path of a file with a revocation list of each authority that issues to Clients (RFC 5280), PEM, or a single list in DER, as most authorities publish theirs. Default: none is asked. */
   readonly crl?: string
   /** A revocation list counts even when its time is over; otherwise nobody is let in by it, and the broker does not start with it. Default false. */
   readonly acceptExpiredCrl?: boolean
@@ -133,11 +133,11 @@ const checks: Readonly<Record<keyof ClientCertificateOptions, Check>> = {
 }
 
 function checkOptions (options: ClientCertificateOptions): void {
-  const table: Readonly<Record<string, Check>> = checks
-  for (const [name, value] of Object.entries(options)) {
-    const check = Object.hasOwn(table, name) ? table[name] : undefined
-    if (check === undefined) throw optionInvalid(name, `one of ${Object.keys(table).join(', ')}`, 'an unknown name')
-    if (!check[1](value)) throw optionInvalid(name, check[0], value)
+  checkNames(options, Object.keys(checks))
+  for (const [name, [expected, isRight]] of Object.entries(checks)) {
+    const value = options[name as keyof ClientCertificateOptions]
+    // One that is there must say something, also when it is undefined: a `ca` that is not in the environment would widen whom is believed.
+    if (Object.hasOwn(options, name) && !isRight(value)) throw optionInvalid(name, expected, value)
   }
   if (options.crl !== undefined && options.ca === undefined) throw optionInvalid('ca', 'the authorities that sign the list in "crl"', undefined)
 }

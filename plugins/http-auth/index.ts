@@ -1,11 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import {
-  ReasonCode, systemClock,
+  BoundedMap, ReasonCode, systemClock,
   type AuthenticateRequest, type AuthenticateResult, type AuthorizeResult, type Broker, type ClientInfo, type Clock, type ConnectionInfo, type Hooks, type MaybePromise,
   type PublishRequest, type SubscribeRequest,
 } from '../../lib/index.ts'
 import type { Answer } from './answer.ts'
-import { BoundedCache } from './bounded-cache.ts'
 import { Decisions, publishSlot, subscribeSlot, type Slot } from './decisions.ts'
 import { settle, type HttpAuthOptions, type Settings } from './options.ts'
 import { AuthService, type Reply } from './service.ts'
@@ -36,14 +35,17 @@ export function httpAuth (options: HttpAuthOptions): HttpAuth {
 /** How late it may be noticed that an answer about a topic no longer holds. */
 const tickMs = 500
 
+/** An answer, and the milliseconds since the epoch until which it holds. */
+interface Remembered { readonly answer: Answer, readonly until: number }
+
 class HttpAuthPlugin implements HttpAuth {
   readonly name: string
   readonly hooks: HttpAuth['hooks']
   readonly #settings: Settings
   readonly #service: AuthService
   /** Answers about credentials by the digest of the question. Refusals apart: a flood of them must not push out what is worth remembering. */
-  readonly #allowed: BoundedCache<Answer>
-  readonly #refused: BoundedCache<Answer>
+  readonly #allowed: BoundedMap<string, Remembered>
+  readonly #refused: BoundedMap<string, Remembered>
   readonly #decisions: Decisions
   readonly #superusers = new WeakSet<ConnectionInfo>()
   #clock: Clock = systemClock
@@ -53,8 +55,8 @@ class HttpAuthPlugin implements HttpAuth {
     this.name = settings.name
     this.#settings = settings
     this.#service = new AuthService(settings)
-    this.#allowed = new BoundedCache(settings.maximumCached)
-    this.#refused = new BoundedCache(settings.maximumCached)
+    this.#allowed = new BoundedMap(settings.maximumCached)
+    this.#refused = new BoundedMap(settings.maximumCached)
     this.#decisions = new Decisions(settings.maximumCached)
     this.hooks = { authenticate: request => this.#authenticate(request), ...this.#authorizationHooks(settings.authorizeUrl) }
   }
@@ -90,8 +92,7 @@ class HttpAuthPlugin implements HttpAuth {
   #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult<never>> {
     const question = credentialsQuestion(request)
     const key = this.#service.digest(question)
-    const now = this.#clock.now()
-    const known = this.#allowed.get(key, now) ?? this.#refused.get(key, now)
+    const known = this.#recall(key)
     if (known !== undefined) return this.#toResult(request, known)
     return this.#service.ask(this.#settings.url, question).then(reply => {
       if (typeof reply === 'object') this.#remember(key, reply)
@@ -99,10 +100,15 @@ class HttpAuthPlugin implements HttpAuth {
     })
   }
 
+  #recall (key: string): Answer | undefined {
+    const known = this.#allowed.get(key) ?? this.#refused.get(key)
+    return known !== undefined && this.#clock.now() < known.until ? known.answer : undefined
+  }
+
   #remember (key: string, answer: Answer): void {
     const cache = answer.result === 'allow' ? this.#allowed : this.#refused
     const until = this.#validUntil(answer, this.#settings.authenticateCacheMs)
-    if (until > this.#clock.now()) cache.set(key, answer, until)
+    if (until > this.#clock.now()) cache.set(key, { answer, until })
   }
 
   #validUntil ({ expiresAt = Infinity }: Answer, cacheMs: number): number {

@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from 'node:tls'
 import { validateHeaderName, validateHeaderValue } from 'node:http'
-import { checkNames, checkNumber, optionInvalid } from '../../lib/index.ts'
+import { checkNames, checkNumber, checkOneOf, checkText, optionInvalid } from '../../lib/index.ts'
 
 /** What {@link httpAuth} can be told. */
 export interface HttpAuthOptions {
@@ -63,10 +63,8 @@ export function settle (options: HttpAuthOptions): Settings {
   checkNames(options, ['url', 'authorizeUrl', 'tls', ...Object.keys(defaults)])
   const settings = { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) } as Required<HttpAuthOptions>
   for (const name of Object.keys(minimums) as (keyof typeof minimums)[]) checkNumber(name, settings[name], minimums[name], name === 'maximumCached' ? 2 ** 24 : 2 ** 31 - 1)
-  for (const name of Object.keys(choices) as (keyof typeof choices)[]) {
-    if (!(choices[name] as readonly unknown[]).includes(settings[name])) throw optionInvalid(name, `one of ${choices[name].join(', ')}`, settings[name])
-  }
-  if (typeof settings.name !== 'string') throw optionInvalid('name', 'a text', settings.name)
+  for (const name of Object.keys(choices) as (keyof typeof choices)[]) checkOneOf(name, settings[name], choices[name])
+  checkText('name', settings.name)
   checkHeaders(settings.headers)
   return { ...settings, url: urlOf('url', options.url), authorizeUrl: options.authorizeUrl === undefined ? undefined : urlOf('authorizeUrl', options.authorizeUrl), tls: options.tls }
 }

@@ -1,6 +1,6 @@
 import type { JSONWebKeySet, JWK } from 'jose'
 import type { KeyObject } from 'node:crypto'
-import { optionInvalid, type AuthenticateRequest } from '../../lib/index.ts'
+import { checkNames, optionInvalid, type AuthenticateRequest } from '../../lib/index.ts'
 
 /**
  * Where a CONNECT has its token: in the Password, in the User Name, or in the HTTP request of its WebSocket: the header `Authorization: Bearer`, a
@@ -126,11 +126,11 @@ function listed (from: TokenSource | readonly TokenSource[]): readonly TokenSour
 }
 
 function checkEach (prefix: string, options: object, table: Readonly<Record<string, Check>>): void {
-  for (const [name, value] of Object.entries(options)) {
-    const check = Object.hasOwn(table, name) ? table[name] : undefined
-    if (check === undefined) throw optionInvalid(prefix + name, `one of ${Object.keys(table).join(', ')}`, 'an unknown name')
-    const [expected, isRight] = check
-    if (!isRight(value)) throw optionInvalid(prefix + name, expected, name === 'secret' || name === 'key' ? 'something else' : value)
+  checkNames(options, Object.keys(table), prefix)
+  const values = new Map<string, unknown>(Object.entries(options))
+  for (const [name, [expected, isRight]] of Object.entries(table)) {
+    const value = values.get(name)
+    if (values.has(name) && !isRight(value)) throw optionInvalid(prefix + name, expected, name === 'secret' || name === 'key' ? 'something else' : value)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Claims, ClientInfo, Hooks, PublishRequest, SubscribeRequest } from '../../lib/index.ts'
+import { BoundedMap, type Claims, type ClientInfo, type Hooks, type PublishRequest, type SubscribeRequest } from '../../lib/index.ts'
 
 /** What one Client may do by its token, and what it was found to be allowed to publish to. */
 interface Rights {
@@ -7,7 +7,7 @@ interface Rights {
   /** Topic Filters, as levels. */
   readonly publish: readonly string[][]
   readonly subscribe: readonly string[][]
-  readonly decisions: Map<string, boolean>
+  readonly decisions: BoundedMap<string, boolean>
 }
 
 /** Topic Names that are remembered of each Client: it mostly publishes to those it published to last. */
@@ -50,7 +50,7 @@ export class Permissions {
     if (!this.#ours.has(client.claims)) return undefined
     const lists = this.#listsOf(client.claims)
     const listed = (name: 'pub' | 'sub'): string[][] => [lists(name), lists('all')].flat().flatMap(filter => filled(filter, client) ?? []).map(filter => filter.split('/'))
-    const rights = { claims: client.claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new Map<string, boolean>() }
+    const rights = { claims: client.claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new BoundedMap<string, boolean>(maximumDecisions) }
     this.#rights.set(client, rights)
     return rights
   }
@@ -66,7 +66,6 @@ export class Permissions {
 function decide ({ publish, decisions }: Rights, topicName: string): boolean {
   const levels = topicName.split('/') // a Topic Name is a Topic Filter that matches nothing but itself
   const isAllowed = publish.some(granted => covers(granted, levels))
-  if (decisions.size >= maximumDecisions) decisions.clear()
   decisions.set(topicName, isAllowed)
   return isAllowed
 }

@@ -1,6 +1,6 @@
 import { errors, jwtVerify, type JWTVerifyOptions } from 'jose'
 import { createHash } from 'node:crypto'
-import type { Claims, Clock } from '../../lib/index.ts'
+import { BoundedMap, type Claims, type Clock } from '../../lib/index.ts'
 import type { Keys } from './keys.ts'
 import { KeysUnavailable } from './remote-keys.ts'
 import type { Settings } from './options.ts'
@@ -19,8 +19,8 @@ export class Verifier {
   readonly #settings: Settings
   readonly #keys: Keys
   readonly #options: JWTVerifyOptions
-  /** By the digest of the token, the oldest first. */
-  readonly #verified = new Map<string, Verified>()
+  /** By the digest of the token. */
+  readonly #verified: BoundedMap<string, Verified>
   /** Being verified now: Clients that come with one token at one time wait for one verification. */
   readonly #verifying = new Map<string, Promise<Verified>>()
   #clock: Clock
@@ -28,6 +28,7 @@ export class Verifier {
   constructor (settings: Settings, keys: Keys, algorithms: string[], clock: Clock) {
     this.#settings = settings
     this.#keys = keys
+    this.#verified = new BoundedMap(settings.cachedTokens)
     this.#options = verifyOptions(settings, algorithms)
     this.#clock = clock
   }
@@ -63,14 +64,8 @@ export class Verifier {
     const { payload } = await jwtVerify(token, this.#keys.find, { ...this.#options, currentDate: new Date(this.#clock.now()) })
     const { exp = Infinity } = payload
     const verified = { claims: frozen(payload), expiresAt: (exp + this.#settings.clockToleranceSeconds) * 1000, version }
-    this.#remember(digest, verified)
-    return verified
-  }
-
-  #remember (digest: string, verified: Verified): void {
     this.#verified.set(digest, verified)
-    const [oldest] = this.#verified.keys()
-    if (this.#verified.size > this.#settings.cachedTokens && oldest !== undefined) this.#verified.delete(oldest)
+    return verified
   }
 }
 

@@ -1,5 +1,5 @@
 import {
-  checkNames, checkNumber, optionInvalid, ReasonCode, ReloadableFile,
+  checkNames, checkNumber, checkText, ReasonCode, ReloadableFile,
   type AuthenticateRequest, type AuthenticateResult, type Broker, type ClientInfo, type ConnectionInfo, type Hooks, type MaybePromise,
 } from '../../lib/index.ts'
 import type { PasswordHash } from './hash.ts'
@@ -51,10 +51,7 @@ const optionNames = ['path', 'watch', 'name', 'maximumConcurrent', 'maximumWaiti
  */
 export function passwordFile (options: PasswordFileOptions): PasswordFile {
   checkNames(options, optionNames)
-  const { path, watch = false, name = '' }: { path?: unknown, watch?: unknown, name?: unknown } = options
-  if (typeof path !== 'string' || path === '') throw optionInvalid('path', 'the path of a file', path)
-  if (typeof watch !== 'boolean') throw optionInvalid('watch', 'true or false', watch)
-  if (typeof name !== 'string') throw optionInvalid('name', 'a text', name)
+  checkText('name', options.name)
   checkNumber('maximumConcurrent', options.maximumConcurrent, 1, 1024)
   checkNumber('maximumWaiting', options.maximumWaiting, 0, Number.MAX_SAFE_INTEGER)
   checkNumber('maximumRemembered', options.maximumRemembered, 0, 2 ** 24)

@@ -1,4 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { BoundedMap } from '../../lib/index.ts'
 import { Gate } from './gate.ts'
 import type { PasswordHash } from './hash.ts'
 
@@ -22,14 +23,13 @@ export type Verdict = PasswordHash | 'wrong' | 'unknown' | 'busy'
 export class Users {
   #hashes: ReadonlyMap<string, PasswordHash> = new Map()
   #decoys: readonly PasswordHash[] = []
-  readonly #remembered = new Map<string, Buffer>()
+  readonly #remembered: BoundedMap<string, Buffer>
   readonly #secret = randomBytes(32)
   readonly #gate: Gate
-  readonly #maximumRemembered: number
 
   constructor ({ maximumConcurrent, maximumWaiting, maximumRemembered }: CheckLimits) {
     this.#gate = new Gate(maximumConcurrent, maximumWaiting)
-    this.#maximumRemembered = maximumRemembered
+    this.#remembered = new BoundedMap(maximumRemembered)
   }
 
   has (username: string): boolean { return this.#hashes.has(username) }
@@ -61,7 +61,7 @@ export class Users {
     const isRight = timingSafeEqual(await derive(password), key)
     if (hash === undefined) return 'unknown'
     if (!isRight || !this.isCurrent(username, hash)) return 'wrong' // it may have been replaced meanwhile
-    this.#remember(username, password)
+    this.#remembered.set(username, this.#digest(password))
     return hash
   }
 
@@ -69,12 +69,6 @@ export class Users {
   #decoyOf (username: string): PasswordHash {
     const index = this.#digest(Buffer.from(username)).readUInt32BE() % this.#decoys.length
     return this.#decoys[index] as PasswordHash
-  }
-
-  #remember (username: string, password: Buffer): void {
-    const [oldest] = this.#remembered.keys()
-    if (oldest !== undefined && this.#remembered.size >= this.#maximumRemembered) this.#remembered.delete(oldest)
-    if (this.#maximumRemembered > 0) this.#remembered.set(username, this.#digest(password))
   }
 
   // Digests have one length, as timingSafeEqual wants it, and say nothing about that of the password.

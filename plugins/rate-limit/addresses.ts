@@ -1,9 +1,8 @@
-import { optionInvalid, type ConnectionInfo } from '../../lib/index.ts'
-import { isWithin, parseAddress, parseNetwork, prefixOf, type Network, type PrefixLengths } from './address.ts'
+import { addressList, addressPrefix, optionInvalid, type AddressList, type ConnectionInfo, type PrefixLengths } from '../../lib/index.ts'
 
 /** Tells which connections come from one place. */
 export class Addresses {
-  readonly #allowed: readonly Network[]
+  readonly #allowed: AddressList
   readonly #lengths: PrefixLengths
   /** The address asked about last, which is mostly asked about again: one connection comes by several times. */
   #last: string | undefined = undefined
@@ -11,7 +10,9 @@ export class Addresses {
 
   /** @throws MqttError for what is no network */
   constructor (allow: readonly string[], lengths: Partial<PrefixLengths>) {
-    this.#allowed = allow.map(network => parseNetwork('allow', network))
+    const allowed = addressList(allow)
+    if (allowed === undefined) throw optionInvalid('allow', 'addresses or networks such as 10.0.0.0/8', allow.join(', '))
+    this.#allowed = allowed
     this.#lengths = { ipv4: 32, ipv6: 64, ...lengths }
   }
 
@@ -23,9 +24,8 @@ export class Addresses {
   }
 
   #find (remoteAddress: string): string | undefined {
-    const groups = parseAddress(remoteAddress)
-    if (groups === undefined) return remoteAddress.slice(0, 64) // what a proxy or a stream of the host's own calls an address
-    return this.#allowed.some(network => isWithin(groups, network)) ? undefined : prefixOf(groups, this.#lengths)
+    if (this.#allowed.has(remoteAddress)) return undefined
+    return addressPrefix(remoteAddress, this.#lengths) ?? remoteAddress.slice(0, 64) // what a proxy or a stream of the host's own calls an address
   }
 
   /**
@@ -33,9 +33,9 @@ export class Addresses {
    * @throws MqttError for anything else, a wider network above all, of which only a part would be meant
    */
   named (text: string): string {
-    const { groups } = parseNetwork('address', text)
-    const place = prefixOf(groups, this.#lengths)
-    if (text.includes('/') && text !== place) throw optionInvalid('address', `an address, or ${place}`, text)
+    const [address = ''] = text.split('/')
+    const place = addressPrefix(address, this.#lengths)
+    if (place === undefined || (text.includes('/') && text !== place)) throw optionInvalid('address', `an address, or ${place ?? 'a network such as 2001:db8:0:1::/64'}`, text)
     return place
   }
 }

@@ -1,5 +1,4 @@
-import { optionInvalid, type ClientInfo } from '../../lib/index.ts'
-import type { PrefixLengths } from './address.ts'
+import { checkNames, checkNumber, checkOneOf, optionInvalid, type ClientInfo, type PrefixLengths } from '../../lib/index.ts'
 
 /** How fast connections may come from one address. */
 export interface ConnectionLimits {
@@ -88,12 +87,11 @@ const bounds: Readonly<Record<'connections' | 'failedLogins' | 'publishes' | 'fl
   addressPrefix: { ipv4: [8, 32], ipv6: [16, 128] },
 }
 
-const names: ReadonlySet<string> = new Set(['name', 'connections', 'concurrent', 'failedLogins', 'publishes', 'flapping', 'addressPrefix', 'allow', 'maximumEntries'])
-const actions: ReadonlySet<unknown> = new Set(['delay', 'refuse', 'disconnect'])
+const names = ['name', 'connections', 'concurrent', 'failedLogins', 'publishes', 'flapping', 'addressPrefix', 'allow', 'maximumEntries']
 
 /** @throws MqttError for an unknown name or a value out of its bounds */
 export function checkOptions (options: RateLimitOptions<never>): void {
-  for (const name of Object.keys(options)) if (!names.has(name)) throw optionInvalid(name, `one of ${[...names].join(', ')}`, 'an unknown name')
+  checkNames(options, names)
   checkNumber('concurrent', options.concurrent, 1, 1e9)
   checkNumber('maximumEntries', options.maximumEntries, 100, 1e8)
   const { connections, failedLogins, flapping, addressPrefix, publishes } = options
@@ -109,20 +107,18 @@ export function checkOptions (options: RateLimitOptions<never>): void {
 export function checkPublishLimits (limits: PublishLimits): void {
   const { action, ...numbers } = limits
   checkPart('publishes', numbers)
-  if (action !== undefined && !actions.has(action)) throw optionInvalid('publishes.action', [...actions].join(' or '), action)
+  checkOneOf('publishes.action', action, ['delay', 'refuse', 'disconnect'])
   if (limits.perSecond === undefined && limits.bytesPerSecond === undefined) throw optionInvalid('publishes', 'limits with perSecond or bytesPerSecond', 'neither')
 }
 
 function checkPart (part: keyof typeof bounds, value: object | undefined): void {
   if (value === undefined) return
   if (typeof value !== 'object' || value as unknown === null) throw optionInvalid(part, 'an object', value)
-  for (const [name, number] of Object.entries(value)) {
-    const [least, most] = Object.hasOwn(bounds[part], name) ? bounds[part][name] ?? [] : []
-    if (least === undefined || most === undefined) throw optionInvalid(`${part}.${name}`, `one of ${Object.keys(bounds[part]).join(', ')}`, 'an unknown name')
-    checkNumber(`${part}.${name}`, number, least, most)
-  }
+  checkNames(value, Object.keys(bounds[part]), `${part}.`)
+  for (const [name, number] of Object.entries(value)) checkRange(`${part}.${name}`, number, ...(bounds[part][name] ?? rate))
 }
 
-function checkNumber (option: string, value: unknown, least: number, most: number): void {
+/** Unlike `checkNumber` for numbers that need not be whole: a rate may be one in ten seconds. */
+function checkRange (option: string, value: unknown, least: number, most: number): void {
   if (value !== undefined && !(typeof value === 'number' && value >= least && value <= most)) throw optionInvalid(option, `a number from ${least} to ${most}`, value)
 }
