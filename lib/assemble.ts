@@ -45,6 +45,7 @@ export class BrokerParts implements BrokerServices {
   readonly durability: BrokerServices['durability']
   readonly serverReference: string | undefined
   readonly responseInformation: BrokerServices['responseInformation']
+  revalidations = 0
   isClosing = false
   readonly #gate: DeliveryGate
 

@@ -35,8 +35,13 @@ async function authorizeClient (client: Client): Promise<void> {
 }
 
 async function admitClaimed (client: Client, packet: ConnectPacket, patch: ConnectPatch, extra: Properties): Promise<void> {
+  const { revalidations } = client.services
   const refused = packet.cleanStart ? [] : await authorizeRestored(client)
   await loadSession(client, packet)
+  if (client.services.revalidations !== revalidations) { // rights have changed meanwhile
+    await admitClaimed(client, packet, patch, extra)
+    return
+  }
   if (client.phase !== 'connecting') return
   if (client.services.isClosing) throw new ConnectRefused(ErrorCode.serverShuttingDown, ReasonCode.serverUnavailable, 'the broker is shutting down')
   await accept(client, packet, patch, refused, extra)

@@ -41,6 +41,8 @@ export interface BrokerServices {
   readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
   readonly serverReference: string | undefined
   readonly responseInformation: ((client: { readonly clientIdentifier: string }) => string) | undefined
+  /** How often `revalidate` was called: what was decided before it may be wrong by now. */
+  revalidations: number
   /** Whether the acknowledgement of a message waits for the store; undefined for always. */
   readonly durability: ((message: { readonly topicName: string, readonly client: ClientInfo | undefined }) => 'memory' | 'store') | undefined
   /** From here on a Session is written down; only where there is a journal. */

@@ -6,9 +6,10 @@ import { isStillAllowed } from './restored-subscriptions.ts'
 
 /**
  * Applies rights that have changed to what was granted before: subscriptions of every Session, connected or not, are asked about
- * again; those refused end, and with them the messages that wait because of them.
+ * again; those refused end, and with them the messages that wait because of them. What is being asked about meanwhile is asked about again.
  */
 export async function revalidate (services: BrokerServices): Promise<void> {
+  services.revalidations++
   for (const session of [...services.sessions]) await revalidateSession(services, session)
 }
 

@@ -36,14 +36,17 @@ type Decision = Grant | ReasonCode
 /** SUBSCRIBE (section 3.8): decides about each filter, then makes all subscriptions, stores them, SUBACK, and retained messages last. */
 export function handleSubscribe (client: Client, packet: SubscribePacket): Promise<void> | undefined {
   const subscriptionIdentifier = packet.properties?.subscriptionIdentifiers?.[0] ?? 0
+  const { revalidations } = client.services
   const decisions = packet.subscriptions.map(request => decide(client, request, subscriptionIdentifier))
-  if (!decisions.every(isSettled)) return subscribeLater(client, packet, decisions)
+  if (!decisions.every(isSettled)) return subscribeLater(client, packet, decisions, revalidations)
   return subscribe(client, packet, decisions)
 }
 
-async function subscribeLater (client: Client, packet: SubscribePacket, decisions: readonly MaybePromise<Decision>[]): Promise<void> {
+async function subscribeLater (client: Client, packet: SubscribePacket, decisions: readonly MaybePromise<Decision>[], asOf: number): Promise<void> {
   const settled = await Promise.all(decisions.map(async decision => decision))
-  if (client.phase === 'connected') await subscribe(client, packet, settled)
+  if (client.phase !== 'connected') return
+  if (client.services.revalidations === asOf) await subscribe(client, packet, settled)
+  else await handleSubscribe(client, packet) // rights have changed meanwhile
 }
 
 function isSettled (decision: MaybePromise<Decision>): decision is Decision {
