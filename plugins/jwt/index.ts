@@ -116,7 +116,7 @@ class JwtPlugin implements Plugin {
       ...(expiresAt !== Infinity && { expiresAt }),
     }
     if ('client' in request && request.client !== undefined) this.#checkSame(accept, request.client)
-    this.#permissions?.add(claims)
+    this.#permissions?.add(request.connection, claims)
     return accept
   }
 

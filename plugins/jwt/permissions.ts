@@ -1,4 +1,4 @@
-import { BoundedMap, type Claims, type ClientInfo, type Hooks, type PublishRequest, type SubscribeRequest } from '../../lib/index.ts'
+import { BoundedMap, type Claims, type ClientInfo, type ConnectionInfo, type Hooks, type PublishRequest, type SubscribeRequest } from '../../lib/index.ts'
 
 /** What one Client may do by its token, and what it was found to be allowed to publish to. */
 interface Rights {
@@ -20,13 +20,13 @@ export class Permissions {
   readonly hooks: Hooks<unknown, never> = { authorizePublish: request => this.#mayPublish(request), authorizeSubscribe: request => this.#maySubscribe(request) }
   readonly #claim: string
   readonly #rights = new WeakMap<ClientInfo, Rights>()
-  /** Claims of tokens: whoever was let in otherwise is not judged here. */
-  readonly #ours = new WeakSet<Claims>()
+  /** Who came with which token: whoever came with none is not judged here. A Client's claims may have those of others among them. */
+  readonly #tokens = new WeakMap<ConnectionInfo, Claims>()
 
   constructor (claim: string) { this.#claim = claim }
 
-  /** Those who are let in with these claims may do what they say, and nothing else. */
-  add (claims: Claims): void { this.#ours.add(claims) }
+  /** Who comes by this connection may do what these claims say, and nothing else. */
+  add (connection: ConnectionInfo, claims: Claims): void { this.#tokens.set(connection, claims) }
 
   /** Whether two tokens give the same rights. */
   areSame (one: Claims, other: Claims): boolean { return JSON.stringify(one[this.#claim]) === JSON.stringify(other[this.#claim]) }
@@ -45,12 +45,13 @@ export class Permissions {
 
   /** Undefined for whoever was let in by something else. */
   #rightsOf (client: ClientInfo): Rights | undefined {
+    const claims = this.#tokens.get(client.connection)
+    if (claims === undefined) return undefined
     const known = this.#rights.get(client)
-    if (known?.claims === client.claims) return known
-    if (!this.#ours.has(client.claims)) return undefined
-    const lists = this.#listsOf(client.claims)
+    if (known?.claims === claims) return known
+    const lists = this.#listsOf(claims)
     const listed = (name: 'pub' | 'sub'): string[][] => [lists(name), lists('all')].flat().flatMap(filter => filled(filter, client) ?? []).map(filter => filter.split('/'))
-    const rights = { claims: client.claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new BoundedMap<string, boolean>(maximumDecisions) }
+    const rights = { claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new BoundedMap<string, boolean>(maximumDecisions) }
     this.#rights.set(client, rights)
     return rights
   }
