@@ -11,10 +11,11 @@ import { clientCertificate, type CertificateInfo, type ClientCertificateOptions 
 import { parseCertificate } from '../plugins/client-certificate/certificate.ts'
 import { DerError } from '../plugins/client-certificate/der.ts'
 import { parseAuthorities, parseRevocationLists } from '../plugins/client-certificate/revocations.ts'
+import { allOf } from '../plugins/chain/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { startBroker, type TestBroker } from './support/harness.ts'
 import { dial, listen, type RealClient } from './support/network.ts'
-import { MemoryLogger } from './support/observe.ts'
+import { deferred, MemoryLogger } from './support/observe.ts'
 import { own, trusting } from './support/transports.ts'
 
 const root = t.testdir({})
@@ -57,8 +58,8 @@ class TestAuthority {
   readonly #config: string
   #count = 0
 
-  constructor (name: string, above?: TestAuthority, key: readonly string[] = ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']) {
-    this.folder = join(root, name)
+  constructor (name: string, above?: TestAuthority, key: readonly string[] = ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'], folder = name) {
+    this.folder = join(root, folder)
     mkdirSync(this.folder)
     this.#config = join(this.folder, 'config')
     for (const [file, text] of Object.entries({ config: configuration(this.folder), index: '', serial: '01', crlnumber: '01' })) writeFileSync(join(this.folder, file), text)
@@ -104,10 +105,10 @@ interface CertificateTest extends TestBroker {
   readonly dial: (client?: { cert: string, key: string }, options?: object) => Promise<RealClient>
 }
 
-async function start (t: Test, options: ClientCertificateOptions = {}, others: readonly Plugin[] = [], now = Date.now()): Promise<CertificateTest> {
+async function start (t: Test, options: ClientCertificateOptions = {}, others: readonly Plugin[] = [], now = Date.now(), combined = (plugin: Plugin): Plugin => plugin): Promise<CertificateTest> {
   const logger = new MemoryLogger()
   const plugin = clientCertificate(options)
-  const test = await startBroker(t, { logger, clock: new FakeClock(now), plugins: [plugin, ...others] })
+  const test = await startBroker(t, { logger, clock: new FakeClock(now), plugins: [combined(plugin), ...others] })
   const server = createServer({ ...own, ca: [rootCa.cert, strangers.cert], requestCert: true, rejectUnauthorized: false }, test.broker.handle)
   const url = `mqtts://localhost:${await listen(t, server)}`
   return { ...test, logger, plugin, url, dial: (client, more) => dial(t, url, { ...trusting(5), ...client, ...more }) }
@@ -277,6 +278,38 @@ t.test('an authority that was revoked takes its certificates with it', async t =
   await plugin.reload()
   t.match(ask(plugin, derOf(tool)), { allow: false })
   t.ok(test)
+})
+
+t.test('of two authorities of one name the one that was revoked is meant', async t => {
+  const [good, bad] = ['one', 'other'].map(folder => new TestAuthority('Namesake', rootCa, undefined, `namesake-${folder}`)) as [TestAuthority, TestAuthority]
+  rootCa.revoke({ file: join(bad.folder, 'cert.pem') })
+  const folder = t.testdir({ 'ca.pem': rootCa.cert + good.cert + bad.cert, 'list.pem': good.list() + rootCa.list() })
+  const plugin = clientCertificate({ ca: join(folder, 'ca.pem'), crl: join(folder, 'list.pem') })
+  await startBroker(t, { plugins: [plugin], clock: new FakeClock(Date.now()) })
+  t.match(ask(plugin, derOf(good.issue('/CN=tool'))), { allow: true })
+  t.match(ask(plugin, derOf(bad.issue('/CN=tool'))), { allow: false })
+})
+
+t.test('a revocation is heard of a Client that is on its way in, and of one of whom others have claims to say, too', async t => {
+  const lost = devices.issue('/CN=lost')
+  const folder = t.testdir({ 'ca.pem': rootCa.cert + devices.cert, 'list.pem': devices.list() })
+  const options = { ca: join(folder, 'ca.pem'), crl: join(folder, 'list.pem') }
+  const claiming: Plugin = { name: 'claiming', hooks: { authenticate: () => ({ allow: true, claims: { zone: 'b' } }) } }
+  const together = await start(t, options, [], undefined, plugin => allOf(plugin, claiming))
+  const told = (await together.dial(chain(lost))).event('disconnect')
+  const isAsked = deferred()
+  const gate = deferred()
+  const onConnect = (): Promise<undefined> => { isAsked.resolve(undefined); return gate.promise }
+  const test = await start(t, options, [{ name: 'slow', hooks: { onConnect } }])
+  const coming = test.dial(chain(lost))
+  await isAsked.promise
+  devices.revoke(lost)
+  writeFileSync(join(folder, 'list.pem'), devices.list())
+  await Promise.all([together.plugin.reload(), test.plugin.reload()])
+  t.match(await told, [{ reasonCode: ReasonCode.notAuthorized }])
+  gate.resolve(undefined)
+  await coming
+  t.strictSame([...test.broker.clients()], [])
 })
 
 t.test('a list whose time is over lets nobody in, unless that is accepted', async t => {

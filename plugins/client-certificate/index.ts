@@ -1,4 +1,4 @@
-import { checkNames, optionInvalid, ReasonCode, silentLogger, systemClock, type AuthenticateRequest, type AuthenticateResult, type Broker, type Claims, type Clock, type Logger, type Plugin } from '../../lib/index.ts'
+import { checkNames, optionInvalid, ReasonCode, silentLogger, systemClock, type AuthenticateRequest, type AuthenticateResult, type Broker, type ClientInfo, type Clock, type ConnectionInfo, type Logger, type Plugin } from '../../lib/index.ts'
 import { parseCertificate, type Certificate, type CertificateInfo } from './certificate.ts'
 import type { Authority } from './revocations.ts'
 import { Trust } from './trust.ts'
@@ -45,11 +45,12 @@ interface Admitted { readonly certificate: Certificate, readonly issuer: Authori
 
 class ClientCertificatePlugin implements Plugin {
   readonly name: string
-  readonly hooks: Plugin['hooks'] & object = { authenticate: request => this.#authenticate(request) }
+  // Between the check of a certificate and `connected` it may have been revoked.
+  readonly hooks: Plugin['hooks'] & object = { authenticate: request => this.#authenticate(request), connected: ({ client }) => { this.#endDistrusted([client]) } }
   readonly #options: ClientCertificateOptions
   readonly #trust: Trust | undefined
-  /** What Clients were let in by, under their claims. */
-  readonly #admitted = new WeakMap<Claims, Admitted>()
+  /** What Clients were let in by. */
+  readonly #admitted = new WeakMap<ConnectionInfo, Admitted>()
   #broker: Broker | undefined = undefined
   #clock: Clock = systemClock
   #logger: Logger = silentLogger
@@ -58,7 +59,7 @@ class ClientCertificatePlugin implements Plugin {
     const { name = 'client-certificate', ca, crl, acceptExpiredCrl = false, watch = false } = options
     this.name = name
     this.#options = options
-    this.#trust = ca === undefined ? undefined : new Trust(ca, crl, acceptExpiredCrl, watch, () => { this.#endDistrusted() })
+    this.#trust = ca === undefined ? undefined : new Trust(ca, crl, acceptExpiredCrl, watch, () => { this.#endDistrusted(this.#broker?.clients() ?? []) })
   }
 
   async setup (broker: Broker): Promise<void> {
@@ -78,7 +79,7 @@ class ClientCertificatePlugin implements Plugin {
     if (der === undefined) return this.#options.required === true ? { allow: false, reasonCode: ReasonCode.notAuthorized } : undefined
     try {
       if (!connection.isPeerAuthorized) throw new Error('the TLS server does not believe it')
-      return this.#admit(der)
+      return this.#admit(connection, der)
     } catch (error) {
       const fault = error instanceof Error ? error.message : 'it cannot be read'
       this.#logger.info({ plugin: this.name, clientIdentifier, remoteAddress: connection.remoteAddress }, `a client certificate was refused: ${fault}`)
@@ -87,7 +88,7 @@ class ClientCertificatePlugin implements Plugin {
   }
 
   /** @throws Error that says, for the log, why it is refused */
-  #admit (der: Buffer): AuthenticateResult<never> {
+  #admit (connection: ConnectionInfo, der: Buffer): AuthenticateResult<never> {
     const certificate = parseCertificate(der)
     const { info } = certificate
     const now = this.#clock.now()
@@ -96,14 +97,13 @@ class ClientCertificatePlugin implements Plugin {
     const fault = this.#trust?.faultOf(certificate, issuer)
     if (fault !== undefined) throw new Error(fault)
     const username = identityOf(info, this.#options.identity)
-    const claims = { certificate: info }
-    this.#admitted.set(claims, { certificate, issuer })
-    return { allow: true, username, claims, expiresAt: info.validTo, ...(this.#options.clientIdentifier === true && { clientIdentifier: username }) }
+    this.#admitted.set(connection, { certificate, issuer })
+    return { allow: true, username, claims: { certificate: info }, expiresAt: info.validTo, ...(this.#options.clientIdentifier === true && { clientIdentifier: username }) }
   }
 
-  #endDistrusted (): void {
-    for (const { clientIdentifier, claims } of this.#broker?.clients() ?? []) {
-      const admitted = this.#admitted.get(claims)
+  #endDistrusted (clients: Iterable<ClientInfo>): void {
+    for (const { clientIdentifier, connection } of clients) {
+      const admitted = this.#admitted.get(connection)
       const fault = admitted === undefined ? undefined : this.#trust?.faultOf(admitted.certificate, admitted.issuer)
       if (fault === undefined) continue
       this.#logger.info({ plugin: this.name, clientIdentifier }, `a Client is sent away because of its certificate: ${fault}`)

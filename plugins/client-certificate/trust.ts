@@ -59,11 +59,11 @@ export class Trust {
 
   /** Why a certificate that an authority has issued does not count, or not any more; undefined when it does. */
   faultOf (certificate: Certificate, issuer: Authority | undefined): string | undefined {
-    if (!this.#authorities.some(({ info }) => info.fingerprint === issuer?.info.fingerprint)) return 'it was issued by none of the authorities'
+    if (issuer === undefined || !this.#authorities.some(({ info }) => info.fingerprint === issuer.info.fingerprint)) return 'it was issued by none of the authorities'
     if (this.#listFile === undefined) return undefined
     const list = this.#lists.get(certificate.issuerName)
     if (list === undefined) return 'there is no revocation list of who issued it'
-    return this.#faultIn(list, certificate) ?? this.#faultAbove(certificate)
+    return this.#faultIn(list, certificate) ?? this.#faultAbove(issuer)
   }
 
   #faultIn ({ nextUpdate, revoked }: RevocationList, { info }: Certificate): string | undefined {
@@ -73,15 +73,15 @@ export class Trust {
   }
 
   /** Intermediate authorities may be revoked, too, where there is a list that could say so. */
-  #faultAbove (certificate: Certificate): string | undefined {
-    let authority: Certificate | undefined = certificate
+  #faultAbove (issuer: Authority): string | undefined {
+    let authority: Authority | undefined = issuer
     for (let depth = 0; depth < this.#authorities.length; depth++) {
-      const { issuerName }: Certificate = authority
-      authority = this.#authorities.find(({ subjectName }) => subjectName === issuerName)
       if (authority === undefined || authority.issuerName === authority.subjectName) return undefined
       const list = this.#lists.get(authority.issuerName)
       const fault = list === undefined ? undefined : this.#faultIn(list, authority)
       if (fault !== undefined) return `an authority above it: ${fault}`
+      const { x509 }: Authority = authority
+      authority = this.#authorities.find(above => x509.checkIssued(above.x509)) // several may have one name
     }
     return undefined
   }
