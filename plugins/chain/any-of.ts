@@ -1,20 +1,21 @@
 import type { AuthenticateRequest, AuthenticateResult, AuthorizeResult, Hooks, MaybePromise, Plugin } from '../../lib/index.ts'
+import { appliesTo, isConditional, isFor } from './condition.ts'
 import { HookLists } from './hook-lists.ts'
 import { combination, type Combination } from './members.ts'
 import { isThenable } from './thenable.ts'
 
 /**
  * One plugin that allows is enough, for `authenticate` and for each `authorize…`. Only plugins that have the hook are asked, in order; of one
- * plugin, all hooks of that name must allow. A plugin that fails counts as one that refuses. When none allows, the first refusal is the answer,
+ * plugin, all hooks of that name must allow. A plugin that `when` has for other connections is not asked. A plugin that fails counts as one that refuses. When none allows, the first refusal is the answer,
  * and to `authenticate` "not mine" when there is none. All other hooks are those of the plugins, in order.
  */
 export function anyOf<Data = unknown> (...plugins: readonly Plugin<Data>[]): Combination<Data> {
   const lists = new HookLists<Data>({
-    authorizeConnection: branches => request => branches.some(hooks => allowAtOnce(hooks, request)),
+    authorizeConnection: branches => among(branches, allowedAtOnce),
     authenticate: branches => request => authenticateByAny(branches.flat(), request),
-    authorizePublish: branches => request => authorizeByAny(branches, request),
-    authorizeSubscribe: branches => request => authorizeByAny(branches, request),
-    authorizeDeliver: branches => request => branches.some(hooks => allowAtOnce(hooks, request)),
+    authorizePublish: branches => among(branches, authorizeByAny),
+    authorizeSubscribe: branches => among(branches, authorizeByAny),
+    authorizeDeliver: branches => among(branches, allowedAtOnce),
   })
   return combination(`anyOf(${plugins.map(({ name }) => name).join(', ')})`, plugins, (broker, member, hooks) => lists.register(broker, member, hooks))
 }
@@ -22,9 +23,26 @@ export function anyOf<Data = unknown> (...plugins: readonly Plugin<Data>[]): Com
 type Authenticate<Data> = NonNullable<Hooks<Data>['authenticate']>
 type Authorize<Request> = (request: Request) => MaybePromise<AuthorizeResult>
 
+/** By plugin. */
+type Branches<Hook> = readonly (readonly Hook[])[]
+
+/**
+ * Asks those hooks that are for a request: what another connection's plugin answers must open nothing. Where none is, the combination is not there
+ * either, which allows.
+ */
+function among<Request, Answer> (branches: Branches<(request: Request) => Answer>, ask: (branches: Branches<(request: Request) => Answer>, request: Request) => Answer): (request: Request) => Answer | true {
+  const all = branches.flat()
+  if (!all.some(isConditional)) return request => ask(branches, request)
+  const hook = (request: Request): Answer | true => {
+    const present = branches.map(hooks => hooks.filter(hook => isFor(hook, request))).filter(hooks => hooks.length > 0)
+    return present.length === 0 ? true : ask(present, request)
+  }
+  return all.every(isConditional) ? Object.assign(hook, { [appliesTo]: (request: Request) => all.some(hook => isFor(hook, request)) }) : hook
+}
+
 /** Not for promises: they come too late to be asked about. */
-function allowAtOnce<Request> (hooks: readonly ((request: Request) => boolean)[], request: Request): boolean {
-  return hooks.every(hook => failingIs(false, () => hook(request)) === true)
+function allowedAtOnce<Request> (branches: Branches<(request: Request) => boolean>, request: Request): boolean {
+  return branches.some(hooks => hooks.every(hook => failingIs(false, () => hook(request)) === true))
 }
 
 function authenticateByAny<Data> (hooks: readonly Authenticate<Data>[], request: AuthenticateRequest, so?: AuthenticateResult<Data>, from = 0): MaybePromise<AuthenticateResult<Data>> {
@@ -43,7 +61,7 @@ function letsIn (answer: AuthenticateResult): boolean {
 }
 
 /** The first branch of which all hooks allow; else what the first of them said. */
-function authorizeByAny<Request> (branches: readonly (readonly Authorize<Request>[])[], request: Request, so?: AuthorizeResult, from = 0): MaybePromise<AuthorizeResult> {
+function authorizeByAny<Request> (branches: Branches<Authorize<Request>>, request: Request, so?: AuthorizeResult, from = 0): MaybePromise<AuthorizeResult> {
   let refusal = so
   for (let i = from; i < branches.length; i++) {
     const answer = authorizeByAll(branches[i] ?? [], request)

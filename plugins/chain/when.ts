@@ -1,4 +1,5 @@
 import { addressList, checkNames, checkOneOf, optionInvalid, type AuthenticationMethod, type ConnectionInfo, type Hooks, type Plugin } from '../../lib/index.ts'
+import { appliesTo } from './condition.ts'
 import { combination, type Combination } from './members.ts'
 
 /** Which connections: all that is given must hold; of a list, one. */
@@ -69,11 +70,11 @@ function conditionalHook (name: string, hook: unknown, applies: ConnectionPredic
   if (hook === undefined) return undefined
   if (typeof hook !== 'function') throw optionInvalid(`hooks.${name}`, 'a function', hook)
   const [connectionOf, otherwise] = table[name as keyof Hooks] as AnyRow
-  return request => {
+  const isFor = (request: never): boolean => {
     const connection = connectionOf(request)
-    const isFor = connection === undefined ? toldAnyway.has(name) : applies(connection)
-    return isFor ? (hook as AnyHook)(request) : otherwise
+    return connection === undefined ? toldAnyway.has(name) : applies(connection)
   }
+  return Object.assign((request: never) => isFor(request) ? (hook as AnyHook)(request) : otherwise, { [appliesTo]: isFor })
 }
 
 /** Where the plugin is not for the connection, the method lets nobody in: there is no other one of its name. */
