@@ -312,6 +312,25 @@ t.test('a revocation is heard of a Client that is on its way in, and of one of w
   t.strictSame([...test.broker.clients()], [])
 })
 
+function derOfPem (pem: string): Buffer { return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64') }
+
+t.test('the files may be in DER, as authorities publish them', async t => {
+  const lost = devices.issue('/CN=lost')
+  const folder = t.testdir({ 'ca.crt': derOfPem(devices.cert), 'list.crl': derOfPem(devices.list()) })
+  const test = await start(t, { ca: join(folder, 'ca.crt'), crl: join(folder, 'list.crl') })
+  t.match(ask(test.plugin, derOf(lost)), { allow: true })
+  devices.revoke(lost)
+  const list = derOfPem(devices.list())
+  for (const damaged of [list.subarray(0, 100), Buffer.concat([list, list]), Buffer.from([0x30]), derOfPem(devices.cert)]) {
+    writeFileSync(join(folder, 'list.crl'), damaged)
+    await t.rejects(test.plugin.reload(), { code: ErrorCode.fileInvalid })
+  }
+  writeFileSync(join(folder, 'list.crl'), list)
+  await test.plugin.reload()
+  t.match(ask(test.plugin, derOf(lost)), { allow: false })
+  t.match(test.logger.take('info').at(-1), /it was revoked/)
+})
+
 t.test('a list whose time is over lets nobody in, unless that is accepted', async t => {
   const folder = t.testdir({ 'ca.pem': devices.cert, 'list.pem': devices.list() })
   const options = { ca: join(folder, 'ca.pem'), crl: join(folder, 'list.pem') }
@@ -356,13 +375,13 @@ t.test('lists are signed by every algorithm that authorities use, and by none th
   const keys: readonly (readonly string[])[] = [['rsa:2048'], ['ec', '-pkeyopt', 'ec_paramgen_curve:P-384'], ['ed25519']]
   for (const [index, key] of keys.entries()) {
     const authority = new TestAuthority(`Signer ${index}`, undefined, key)
-    const parse = (text: string): unknown[] => parseRevocationLists(text, parseAuthorities(authority.cert))
+    const parse = (text: string): unknown[] => parseRevocationLists(Buffer.from(text), parseAuthorities(Buffer.from(authority.cert)))
     for (const digest of index === 2 ? ['null'] : ['sha256', 'sha384', 'sha512']) t.match(parse(authority.list('-md', digest)), [{ revoked: new Set() }])
   }
-  const mute = parseAuthorities(rootCa.cert).map(authority => ({ ...authority, maySignRevocations: false }))
-  t.throws(() => parseRevocationLists(rootCa.list(), mute), /signed by none of the authorities/)
+  const mute = parseAuthorities(Buffer.from(rootCa.cert)).map(authority => ({ ...authority, maySignRevocations: false }))
+  t.throws(() => parseRevocationLists(Buffer.from(rootCa.list()), mute), /signed by none of the authorities/)
   const weak = new TestAuthority('Weak', undefined, ['rsa:2048'])
-  t.throws(() => parseRevocationLists(weak.list('-md', 'sha1'), parseAuthorities(weak.cert)), /algorithm 1\.2\.840\.113549\.1\.1\.5/)
+  t.throws(() => parseRevocationLists(Buffer.from(weak.list('-md', 'sha1')), parseAuthorities(Buffer.from(weak.cert))), /algorithm 1\.2\.840\.113549\.1\.1\.5/)
   t.end()
 })
 
@@ -386,18 +405,16 @@ t.test('the list is read anew when it changes, also behind a symbolic link that 
 })
 
 t.test('law: bytes that are cut, or changed, are read or refused, and break nothing', t => {
-  const authorities = parseAuthorities(devices.cert)
-  const pem = devices.list()
-  const list = Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64')
-  const asPem = (der: Buffer): string => `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----\n`
-  t.equal(parseRevocationLists(asPem(list), authorities).length, 1)
+  const authorities = parseAuthorities(Buffer.from(devices.cert))
+  const list = derOfPem(devices.list())
+  t.equal(parseRevocationLists(list, authorities).length, 1)
   const change = (der: Buffer, at: number, byte: number): Buffer => {
     const copy = Buffer.from(der)
     copy[at % copy.length] = (copy[at % copy.length] ?? 0) ^ byte
     return copy
   }
   fc.assert(fc.property(fc.nat(), fc.integer({ min: 1, max: 255 }), (at, byte) => {
-    t.throws(() => parseRevocationLists(asPem(change(list, at, byte)), authorities), 'a signature does not survive a change')
+    t.throws(() => parseRevocationLists(change(list, at, byte), authorities), 'a signature does not survive a change')
   }), { numRuns: 300 })
   const der = derOf(device)
   fc.assert(fc.property(fc.nat(), fc.integer({ min: 0, max: 255 }), fc.nat({ max: der.length }), (at, byte, length) => {

@@ -305,7 +305,7 @@ t.test('an address list has what Node\'s BlockList has, in either notation of IP
   const list = addressList(['10.0.0.0/8', '2001:db8::/33', '::1', '192.0.2.7'])
   for (const address of ['10.255.0.1', '::ffff:10.1.2.3', '::ffff:a01:203', '2001:DB8:7fff::1%eth0', '0:0:0:0:0:0:0:1', '192.0.2.7']) t.equal(list?.has(address), true, address)
   for (const address of ['11.0.0.1', '2001:db8:8000::', '::2', '192.0.2.8', '', 'unknown', '10.0.0.1:80', '10.0.0.1/8']) t.equal(list?.has(address), false, address)
-  for (const range of ['10.0.0.0/33', '::/129', '10.0.0.0/', '/8', '10.0.0.0/8/8', '10.0.0/8', '::1/-1', 'example.org', '', 7 as never]) t.equal(addressList(['::1', range]), undefined, String(range))
+  for (const range of ['10.0.0.0/33', '::/129', '10.0.0.0/', '/8', '10.0.0.0/8/8', '10.0.0/8', '::1/-1', 'example.org', '', 7 as never]) t.equal(addressList(['::1', range]), undefined, range)
   t.equal(addressList(['::/0'])?.has('192.0.2.1'), true, 'everything')
   t.equal(addressList([])?.has('::1'), false)
   t.end()

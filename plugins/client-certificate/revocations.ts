@@ -21,8 +21,10 @@ export interface RevocationList {
 
 const blocks = /-----BEGIN ([A-Z0-9 ]+)-----\s+([A-Za-z0-9+/=\s]+?)-----END \1-----/g
 
-/** The blocks of a PEM file. */
-function pemBlocks (text: string, label: string): Buffer[] {
+/** What a file has: blocks of PEM, or one structure in DER. */
+function structuresIn (file: Buffer, label: string): Buffer[] {
+  const text = file.toString('latin1') // PEM is ASCII, and what stands around its blocks does not matter
+  if (file[0] === DerTag.sequence && !text.includes('-----BEGIN ')) return [file]
   const found = [...text.matchAll(blocks)]
   if (found.length !== text.split('-----BEGIN ').length - 1) throw new DerError('a block of PEM is damaged')
   const wrong = found.find(([, name]) => name !== label)?.[1]
@@ -32,11 +34,11 @@ function pemBlocks (text: string, label: string): Buffer[] {
 }
 
 /**
- * Reads the certificates of authorities, PEM.
- * @throws Error that says what is wrong with the text
+ * Reads the certificates of authorities, PEM, or a single one in DER.
+ * @throws Error that says what is wrong with the file
  */
-export function parseAuthorities (text: string): Authority[] {
-  return pemBlocks(text, 'CERTIFICATE').map(der => {
+export function parseAuthorities (file: Buffer): Authority[] {
+  return structuresIn(file, 'CERTIFICATE').map(der => {
     const x509 = new X509Certificate(der)
     if (!x509.ca) throw new DerError(`${x509.subject} is not the certificate of an authority`)
     return { x509, publicKey: x509.publicKey, ...parseCertificate(der) }
@@ -44,11 +46,11 @@ export function parseAuthorities (text: string): Authority[] {
 }
 
 /**
- * Reads revocation lists, PEM, each signed by one of the authorities.
- * @throws Error that says what is wrong with the text
+ * Reads revocation lists, PEM, or a single one in DER, each signed by one of the authorities.
+ * @throws Error that says what is wrong with the file
  */
-export function parseRevocationLists (text: string, authorities: readonly Authority[]): RevocationList[] {
-  return pemBlocks(text, 'X509 CRL').map(der => parseList(der, authorities))
+export function parseRevocationLists (file: Buffer, authorities: readonly Authority[]): RevocationList[] {
+  return structuresIn(file, 'X509 CRL').map(der => parseList(der, authorities))
 }
 
 function parseList (der: Buffer, authorities: readonly Authority[]): RevocationList {

@@ -18,8 +18,8 @@ export class Trust {
     this.#authorityFile = new ReloadableFile({
       path: ca,
       watch,
-      load: async text => {
-        this.#authorities = read(ca, () => parseAuthorities(text))
+      loadBytes: async bytes => {
+        this.#authorities = read(ca, () => parseAuthorities(bytes))
         await this.#listFile?.reload().catch(() => undefined) // a list of a new authority may have been there before it; what is wrong with it is told when it is read
         changed()
       },
@@ -28,8 +28,8 @@ export class Trust {
     this.#listFile = new ReloadableFile({
       path: crl,
       watch,
-      load: text => {
-        this.#lists = this.#readLists(crl, text)
+      loadBytes: bytes => {
+        this.#lists = this.#readLists(crl, bytes)
         changed()
       },
     })
@@ -86,10 +86,10 @@ export class Trust {
     return undefined
   }
 
-  #readLists (path: string, text: string): ReadonlyMap<string, RevocationList> {
+  #readLists (path: string, bytes: Buffer): ReadonlyMap<string, RevocationList> {
     const now = this.#clock?.now() ?? 0
     const lists = new Map<string, RevocationList>()
-    for (const list of read(path, () => parseRevocationLists(text, this.#authorities))) {
+    for (const list of read(path, () => parseRevocationLists(bytes, this.#authorities))) {
       if (lists.has(list.issuerName)) throw fileInvalid(path, 'two revocation lists are of one authority')
       if (list.nextUpdate <= now && !this.#acceptExpired) throw fileInvalid(path, 'a revocation list has expired')
       lists.set(list.issuerName, list)
