@@ -1,6 +1,6 @@
 // A plugin remembers who wrote to each topic last, and answers who asks: a request to `audit/last` with a Topic Name as its payload.
 import { createServer } from 'node:net'
-import { createBroker, type Message, type Plugin } from 'myelin'
+import { BoundedMap, checkNames, checkNumber, createBroker, systemClock, type Message, type Plugin } from 'myelin'
 
 interface AuditOptions {
   /** Topics that are remembered, those written to last. Default 10,000. */
@@ -8,14 +8,14 @@ interface AuditOptions {
 }
 
 /** Everything that a plugin does it does through the broker's public methods and hooks. */
-function audit ({ maximumTopics = 10_000 }: AuditOptions = {}): Plugin {
-  const last = new Map<string, { by: string, at: string }>() // a Map, since topics come from the network: `__proto__` is one
+function audit (options: AuditOptions = {}): Plugin {
+  checkNames(options, ['maximumTopics'])
+  checkNumber('maximumTopics', options.maximumTopics, 1, 1_000_000)
+  const last = new BoundedMap<string, { by: string, at: string }>(options.maximumTopics ?? 10_000) // clients make topics up: there is no end of them
+  let clock = systemClock
 
-  function remember (message: Message, by: string): void {
-    last.delete(message.topicName) // so that the oldest is first
-    last.set(message.topicName, { by, at: new Date().toISOString() })
-    const [oldest] = last.keys()
-    if (last.size > maximumTopics && oldest !== undefined) last.delete(oldest)
+  function remember ({ topicName }: Message, by: string): void {
+    last.set(topicName, { by, at: new Date(clock.now()).toISOString() })
   }
 
   return {
@@ -26,6 +26,7 @@ function audit ({ maximumTopics = 10_000 }: AuditOptions = {}): Plugin {
       },
     },
     setup (broker) {
+      clock = broker.clock // which a test can move
       broker.subscribe('audit/last', async ({ payload, properties }) => {
         const { responseTopic, correlationData } = properties ?? {}
         if (responseTopic === undefined) return

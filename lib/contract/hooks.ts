@@ -101,6 +101,7 @@ export type AuthenticateResult<Data = unknown> = boolean | undefined | Allow<Dat
 /** `true` allows; `false` (Not authorized) or a Reason Code of 0x80 or above refuses. */
 export type AuthorizeResult = boolean | ReasonCode
 
+/** A PUBLISH or a Will Message that asks to be taken (section 3.3). */
 export interface PublishRequest<Data = unknown> {
   readonly client: ClientInfo<Data>
   readonly topicName: string
@@ -109,6 +110,7 @@ export interface PublishRequest<Data = unknown> {
   readonly isWill: boolean
 }
 
+/** A Topic Filter of a SUBSCRIBE, or of a stored subscription, that asks to be granted (section 3.8). */
 export interface SubscribeRequest<Data = unknown> {
   readonly client: ClientInfo<Data>
   /** As the Client wrote it. */
@@ -118,6 +120,7 @@ export interface SubscribeRequest<Data = unknown> {
   readonly isRestored: boolean
 }
 
+/** A message on its way to one Client. */
 export interface DeliverRequest<Data = unknown> {
   readonly client: ClientInfo<Data>
   readonly topicName: string
@@ -158,6 +161,7 @@ export type DropReason =
   | 'storeFailed'      // it could not be stored, and its publisher was told so
   | 'unreachable'      // QoS 0, and the other nodes of the cluster cannot be reached
 
+/** A message that did not reach somebody, and why. */
 export interface Drop<Data = unknown> {
   readonly message: Message
   readonly reason: DropReason
@@ -166,6 +170,7 @@ export interface Drop<Data = unknown> {
   readonly client: ClientInfo<Data> | undefined
 }
 
+/** The end of the connection of a Client that had been accepted. */
 export interface Disconnected<Data = unknown> {
   readonly client: ClientInfo<Data>
   /** What the Client sent, or was told. */

@@ -4,6 +4,7 @@ import { filterFault, type Rule } from './rule.ts'
 import { RuleSet } from './rule-set.ts'
 import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
 
+/** Options of {@link mosquittoAcl}. */
 export interface MosquittoAclOptions extends RulesPluginOptions {
   /** Of a file as Mosquitto's `acl_file` names one. */
   readonly path: string

@@ -18,7 +18,7 @@ interface Trees { readonly allow: FilterTree, readonly deny: FilterTree }
 /** The numbers of the first rule that allows all of it, and of the first one that denies some of it; Infinity for none. */
 export interface Verdict { readonly allow: number, readonly deny: number }
 
-export const noVerdict: Verdict = { allow: Infinity, deny: Infinity }
+const noVerdict: Verdict = { allow: Infinity, deny: Infinity }
 
 /** Rules by what they are about. Trees are built when they are first needed: most Clients do one thing only. */
 export class Verdicts {

@@ -1,6 +1,7 @@
 import { checkNames, checkText, type Plugin } from '../../lib/index.ts'
 import { combination, type Combination } from './members.ts'
 
+/** Options of {@link chain}. */
 export interface ChainOptions<Data = unknown> {
   /** Told in errors and logs. */
   readonly name: string

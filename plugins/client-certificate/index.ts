@@ -8,6 +8,7 @@ export type { CertificateInfo } from './certificate.ts'
 /** What {@link clientCertificate} takes as who a Client is. */
 export type CertificateIdentity = 'commonName' | 'dns' | 'email' | 'uri' | ((certificate: CertificateInfo) => string | undefined)
 
+/** Options of {@link clientCertificate}. */
 export interface ClientCertificateOptions {
   /** Name of the plugin. Default `client-certificate`. */
   readonly name?: string
