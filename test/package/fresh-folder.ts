@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,8 +11,7 @@ import { root } from '../support/program.ts'
 
 const run = promisify(execFile)
 
-interface Exported { readonly types: string, readonly default: string }
-interface Manifest { exports: Record<string, Exported | string>, readonly peerDependencies: Record<string, string> }
+interface Manifest { readonly exports: Readonly<Record<string, unknown>>, readonly peerDependencies: Record<string, string> }
 
 /** The package as npm would publish it, in a file. */
 export interface Packed {
@@ -34,9 +33,8 @@ function temporaryFolder (t: Test): string {
 /** Builds the sources as they are now, never an old `dist`, and packs them. */
 export async function pack (t: Test): Promise<Packed> {
   const folder = temporaryFolder(t)
-  const manifest = manifestOfWhatIsThere()
-  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest))
-  for (const file of ['README.md', 'LICENSE']) cpSync(join(root, file), join(folder, file))
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest
+  for (const file of ['package.json', 'README.md', 'LICENSE']) cpSync(join(root, file), join(folder, file))
   const typescript = join(root, 'node_modules/typescript/bin/tsc')
   await run(process.execPath, [typescript, '-p', 'tsconfig.build.json', '--noCheck', '--outDir', join(folder, 'dist')], { cwd: root })
   const [tarball = ''] = await npmPack(folder, folder)
@@ -45,15 +43,6 @@ export async function pack (t: Test): Promise<Packed> {
     tarball, names: Object.keys(manifest.exports).filter(path => path !== './package.json').map(path => `myelin${path.slice(1)}`),
     files: stdout.trim().split('\n').map(file => file.replace('package/', '')), optionalPeers: Object.keys(manifest.peerDependencies),
   }
-}
-
-/** Our package.json; an export whose source is not there yet is left out. */
-function manifestOfWhatIsThere (): Manifest {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest
-  const isThere = (target: Exported | string): boolean =>
-    existsSync(join(root, typeof target === 'string' ? target : target.default.replace('./dist/', '').replace(/\.js$/, '.ts')))
-  manifest.exports = Object.fromEntries(Object.entries(manifest.exports).filter(([, target]) => isThere(target)))
-  return manifest
 }
 
 /** Tarballs of packages that lie in folders. */
