@@ -128,6 +128,5 @@ t.test('with the optional peers every export loads and its declarations are whol
   for (const peer of optionalPeers) fresh.addPeer(peer)
   fresh.write('load.cjs', loadAll)
   t.strictSame(await fresh.run('load.cjs'), [])
-  const ours = fresh.compile({ module: NodeNext }, 'all.mts').filter(diagnostic => !diagnostic.startsWith('..'))
-  t.strictSame(ours, [], 'what the peers themselves declare is theirs')
+  t.strictSame(fresh.compile({ module: NodeNext }, 'all.mts'), [])
 })

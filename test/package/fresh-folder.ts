@@ -82,14 +82,19 @@ export class FreshFolder {
     symlinkSync(join(root, 'node_modules', name), link)
   }
 
-  /** What the compiler says about files and every declaration that they need, as `file: TS2307 message`; what is right is also emitted. */
+  /**
+   * What the compiler says about files and the declarations of myelin, as `file: TS2307 message`; what is right is also emitted. Other
+   * packages' declarations are read, and for their publishers to check.
+   */
   compile (settings: Settings, ...names: string[]): string[] {
     const options: ts.CompilerOptions = {
       ...settings, target: ts.ScriptTarget.ES2023, strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, skipDefaultLibCheck: true,
       types: ['node'], typeRoots: [join(this.path, 'node_modules/@types')],
     }
     const program = ts.createProgram(names.map(name => join(this.path, name)), options)
-    const diagnostics = ts.getPreEmitDiagnostics(program)
+    const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(this.path) && !/\/node_modules\/(?!myelin\/)/.test(fileName))
+    const diagnostics = [...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics(),
+      ...ours.flatMap(file => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])]
     program.emit()
     return diagnostics.map(({ file, code, messageText }) => `${file === undefined ? '' : relative(this.path, file.fileName)}: TS${code} ${ts.flattenDiagnosticMessageText(messageText, ' ')}`)
   }
