@@ -130,6 +130,33 @@ t.test('a handler that never calls back is a refusal', async t => {
   await refused
 })
 
+t.test('an async handler that rejects has refused, and the program goes on', async t => {
+  const world = new World(t, { authenticate: async (_client, username) => { await Promise.reject(new Error(`no ${String(username)}`)) } })
+  await t.rejects(world.dial({ username: 'ada' }), { code: 5 })
+  world.aedes.authenticate = async (_client, _username, _password, done) => { await Promise.resolve(); done(null, true) }
+  world.aedes.authorizePublish = async (_client, { payload }, done) => { JSON.parse(String(payload)); await Promise.resolve(); done() }
+  world.aedes.subscribe('a', async ({ payload }) => { await Promise.reject(new Error(`heard ${String(payload)}`)) })
+  const client = await world.dial()
+  await client.mqtt.subscribeAsync('#')
+  for (const payload of ['{', '1', '2']) await client.mqtt.publishAsync('a', payload, { qos: 1 })
+  t.strictSame(await client.texts(2), ['1', '2'])
+  t.equal(world.logger.take('error').length, 4, 'each rejection is told')
+})
+
+t.test('what an async handler throws after its answer is a warning, and the answer stands', async t => {
+  const warned = once(process, 'warning')
+  const world = new World(t, { authenticate: async (_client, _username, _password, done) => { done(null, true); await Promise.reject(new Error('too late')) } })
+  await world.dial()
+  t.match(await warned, [{ message: 'too late' }])
+})
+
+t.test('a handler that calls back twice has answered once, with an Error whatever it gave', async t => {
+  const world = new World(t, { authenticate: (_client, username, _password, done) => { done(username === 'ada' ? null : 'who?' as never, true); done(username === 'ada' ? new Error('later') : null, true) } })
+  await world.dial({ username: 'ada' })
+  await t.rejects(world.dial({ username: 'eve' }), { code: 5 })
+  t.strictSame(world.take('clientError'), ['clientError lamp who?'])
+})
+
 t.test('a Client without an identifier gets one', async t => {
   const world = new World(t)
   await world.dial({ clientId: '' })

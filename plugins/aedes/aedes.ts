@@ -24,7 +24,7 @@ export interface AedesEvents {
   closed: []
 }
 
-type Deliver = (packet: AedesPublishPacket, done: () => void) => void
+type Deliver = (packet: AedesPublishPacket, done: () => void) => unknown
 type Callback = (error?: Error) => void
 
 /** @throws MqttError for an event that would never come */
@@ -161,7 +161,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   #subscribe (broker: Broker, topic: string, deliver: Deliver): void {
     const listeners = this.#subscriptions.get(topic) ?? new Map<Deliver, LocalSubscription>()
     if (listeners.has(deliver)) return
-    const onMessage = async (message: Message): Promise<void> => { await answerOf<unknown>(done => { deliver(publishPacket(message, this.id, this.counter), done) }) }
+    const onMessage = async (message: Message): Promise<void> => { await answerOf<unknown>(done => deliver(publishPacket(message, this.id, this.counter), done)) }
     listeners.set(deliver, broker.subscribe(topic, onMessage, { qos: 2, retainHandling: 2 }))
     this.#subscriptions.set(topic, listeners)
   }

@@ -86,7 +86,7 @@ export class Bridge {
     const packet = connectPacket(request)
     const { preConnect } = this.#host.aedes
     if (preConnect === undefined) return this.#identify(client, packet)
-    return then(answerOf<boolean>(done => { preConnect(client, packet, done) }), (answer): MaybePromise<AuthenticateResult> =>
+    return then(answerOf<boolean>(done => preConnect(client, packet, done)), (answer): MaybePromise<AuthenticateResult> =>
       isAllowed(answer) ? this.#identify(client, packet) : this.#deny(client, answer, ReasonCode.notAuthorized))
   }
 
@@ -96,7 +96,7 @@ export class Bridge {
     const { authenticate } = this.#host.aedes
     const allow = { allow: true, clientIdentifier: clientId } as const
     if (authenticate === undefined) return this.#host.isOpen ? allow : undefined
-    return then(answerOf<boolean>(done => { authenticate(client, packet.username, packet.password, done) }), (answer): AuthenticateResult =>
+    return then(answerOf<boolean>(done => authenticate(client, packet.username, packet.password, done)), (answer): AuthenticateResult =>
       isAllowed(answer) ? allow : this.#deny(client, answer, reasonCodes.get((answer.error as AuthenticateError | undefined)?.returnCode) ?? ReasonCode.notAuthorized))
   }
 
@@ -141,7 +141,7 @@ export class Bridge {
     if (authorizePublish === undefined) return true
     const client = this.#client(info)
     const packet = this.#packetOf(message)
-    return then(answerOf(done => { authorizePublish(client, packet, done) }), ({ error }) => {
+    return then(answerOf(done => authorizePublish(client, packet, done)), ({ error }) => {
       if (error === undefined) this.#packets.set(message, packet)
       return this.#allowed(client, error)
     })
@@ -151,7 +151,7 @@ export class Bridge {
     const packet = this.#packets.get(message) ?? this.#packetOf(message)
     const { published } = this.#host.aedes
     if (published === undefined) return patchOf(packet, message)
-    return then(answerOf(done => { published(packet, client, done) }), ({ error }) => {
+    return then(answerOf(done => published(packet, client, done)), ({ error }) => {
       if (error === undefined) return patchOf(packet, message)
       if (client !== null) this.#failed(client, error)
       throw error
@@ -174,7 +174,7 @@ export class Bridge {
     if (authorizeSubscribe === undefined) return true
     const client = this.#client(info)
     const asked = subscriptionOf(subscription)
-    return then(answerOf<Subscription>(done => { authorizeSubscribe(client, asked, done) }), ({ error, value }): boolean => {
+    return then(answerOf<Subscription>(done => authorizeSubscribe(client, asked, done)), ({ error, value }): boolean => {
       if (error !== undefined) return this.#allowed(client, error)
       if (value === null || value === undefined) return false
       if (value.topic !== subscription.topicFilter) return this.#allowed(client, new Error(`authorizeSubscribe must not change the topic of a subscription, here ${subscription.topicFilter}`))

@@ -8,20 +8,23 @@ export type Done<T = void> = (error?: Error | null, answer?: T | null) => void
 /** An error of `authenticate` may say what the Client is told: 1 to 5 (MQTT 3.1.1 section 3.2.2.3). Default 5, not authorized. */
 export interface AuthenticateError extends Error { returnCode?: number }
 
-/** The handlers of Aedes: given as options, or assigned later. A handler that does not answer within 5 seconds has refused. */
+/**
+ * The handlers of Aedes: given as options, or assigned later. A handler that throws, or does not answer within 5 seconds, has refused; so has an
+ * async one that rejects. What a handler returns is not looked at.
+ */
 export interface AedesHandlers {
   /** Whether a Client may go on to `authenticate`. The packet cannot be changed. */
-  preConnect?: ((client: AedesClient, packet: ConnectPacket, done: Done<boolean>) => void) | undefined
+  preConnect?: ((client: AedesClient, packet: ConnectPacket, done: Done<boolean>) => unknown) | undefined
   /** Whether a Client is who it says. */
-  authenticate?: ((client: AedesClient, username: string | undefined, password: Buffer | undefined, done: (error?: AuthenticateError | null, successful?: boolean | null) => void) => void) | undefined
+  authenticate?: ((client: AedesClient, username: string | undefined, password: Buffer | undefined, done: (error?: AuthenticateError | null, successful?: boolean | null) => void) => unknown) | undefined
   /** Whether a Client may publish. What it changes in the packet is changed in the message. An error refuses the message, and does not end the connection. */
-  authorizePublish?: ((client: AedesClient, packet: AedesPublishPacket, done: Done) => void) | undefined
+  authorizePublish?: ((client: AedesClient, packet: AedesPublishPacket, done: Done) => unknown) | undefined
   /** Whether a Client may subscribe; null refuses. It may change `qos`, and not `topic`. */
-  authorizeSubscribe?: ((client: AedesClient, subscription: Subscription, done: Done<Subscription>) => void) | undefined
+  authorizeSubscribe?: ((client: AedesClient, subscription: Subscription, done: Done<Subscription>) => unknown) | undefined
   /** Whether a Client gets a message: answers the packet, or null. It cannot change it. */
   authorizeForward?: ((client: AedesClient, packet: AedesPublishPacket) => AedesPublishPacket | null | undefined) | undefined
   /** Holds the Client's next packet back until it is done. Called before the message is routed; an error refuses it. */
-  published?: ((packet: AedesPublishPacket, client: AedesClient | null, done: Done) => void) | undefined
+  published?: ((packet: AedesPublishPacket, client: AedesClient | null, done: Done) => unknown) | undefined
 }
 
 /** Options of Aedes, with their defaults, and where Myelin has its own. */
