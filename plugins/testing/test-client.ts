@@ -71,7 +71,8 @@ export class TestClient {
   readonly #messages: TestMessage[] = []
   /** Reason Codes by Packet Identifier; 0 is AUTH. */
   readonly #answers = new Map<number, ReasonCode>()
-  readonly #refusedFilters: string[] = []
+  /** Reason Codes of SUBACK by Topic Filter. */
+  readonly #subscriptions = new Map<string, ReasonCode>()
   /** QoS 2 messages that wait for their PUBREL. */
   readonly #unreleased = new Set<number>()
   readonly #aliases = new Map<number, string>()
@@ -105,14 +106,14 @@ export class TestClient {
   /** The broker keeps the client out: with that Reason Code, or in any way. An MQTT 3.x client is told the return code that comes closest. */
   async expectRefused (reasonCode?: ReasonCode): Promise<ConnackPacket | undefined> {
     const refused = (): boolean => this.isEnded && this.#connack?.reasonCode !== ReasonCode.success && (reasonCode === undefined || this.#connack?.reasonCode === reasonCode)
-    await this.#until(`to be refused${named(reasonCode)}`, () => refused() ? true : undefined)
+    await this.#until(`to be refused${named(reasonCode)}`, () => refused() ? true : undefined, 'was let in')
     return this.#connack
   }
 
   /** The broker ends the connection: an MQTT 5.0 client is told that Reason Code, an MQTT 3.x client nothing. */
   async expectDisconnect (reasonCode?: ReasonCode): Promise<void> {
     const isRight = (): boolean => reasonCode === undefined || this.wire.version < 5 || this.#disconnect?.reasonCode === reasonCode
-    await this.#until(`to be disconnected${named(reasonCode)}`, () => this.isEnded && isRight() ? true : undefined)
+    await this.#until(`to be disconnected${named(reasonCode)}`, () => this.isEnded && isRight() ? true : undefined, 'is still connected')
   }
 
   /** @returns the Reason Code of PUBACK, or of PUBREC or PUBCOMP; Success for QoS 0, to which nobody answers */
@@ -131,7 +132,7 @@ export class TestClient {
     const packetIdentifier = this.#nextIdentifier()
     this.wire.send({ type: PacketType.subscribe, packetIdentifier, subscriptions: [subscription], properties: undefined })
     const reasonCode = await this.#answer(packetIdentifier, `SUBACK for ${topicFilter}`)
-    if (reasonCode >= ReasonCode.unspecifiedError) this.#refusedFilters.push(topicFilter)
+    this.#subscriptions.set(topicFilter, reasonCode)
     return reasonCode
   }
 
@@ -139,7 +140,9 @@ export class TestClient {
   async unsubscribe (topicFilter: string): Promise<ReasonCode> {
     const packetIdentifier = this.#nextIdentifier()
     this.wire.send({ type: PacketType.unsubscribe, packetIdentifier, topicFilters: [topicFilter], properties: undefined })
-    return this.#answer(packetIdentifier, `UNSUBACK for ${topicFilter}`)
+    const reasonCode = await this.#answer(packetIdentifier, `UNSUBACK for ${topicFilter}`)
+    this.#subscriptions.delete(topicFilter)
+    return reasonCode
   }
 
   /** Takes the first message that came and fits; others stay for later expectations. */
@@ -147,13 +150,13 @@ export class TestClient {
     return this.#until(describeWish(topicFilter, fields), () => {
       const index = this.#messages.findIndex(message => isWished(message, topicFilter, fields))
       return index < 0 ? undefined : this.#messages.splice(index, 1)[0]
-    })
+    }, this.#subscriptions.size === 0 ? 'it has subscribed to nothing since it connected' : undefined)
   }
 
   /** No message (of those that fit the filter) has come that was not taken, and none is on its way. */
   async expectNoMessage (topicFilter?: string): Promise<void> {
     await settled()
-    if (this.#messages.some(message => isWished(message, topicFilter, {}))) throw this.#failure(`no message${topicFilter === undefined ? '' : ` to ${topicFilter}`}`)
+    if (this.#messages.some(message => isWished(message, topicFilter, {}))) throw this.#failure(`no message${topicFilter === undefined ? '' : ` to ${topicFilter}`}`, 'got one.')
   }
 
   /** Authenticates anew (section 4.12.1), with the method of its CONNECT. */
@@ -259,14 +262,14 @@ export class TestClient {
     return this.#until(what, () => this.#answers.get(packetIdentifier))
   }
 
-  /** What `find` finds, now or when something comes. */
-  async #until<T> (what: string, find: () => T | undefined): Promise<T> {
+  /** What `find` finds, now or when something comes. `instead` is how the client stands when it does not. */
+  async #until<T> (what: string, find: () => T | undefined, instead = 'nothing like it came'): Promise<T> {
     const end = performance.now() + this.#services.patienceMs
     await settled()
     for (;;) {
       const found = find()
       if (found !== undefined) return found
-      if (this.isEnded || !await this.#news(end - performance.now())) throw this.#failure(what)
+      if (this.isEnded || !await this.#news(end - performance.now())) throw this.#failure(what, this.#state(instead))
     }
   }
 
@@ -283,19 +286,19 @@ export class TestClient {
 
   readonly #wake = (): void => { for (const wake of this.#sleeping.splice(0)) wake() }
 
-  #failure (expected: string): AssertionError {
-    const lines = [`${this.clientIdentifier} expected ${expected}, but ${this.#state()}`]
+  #failure (expected: string, state: string): AssertionError {
+    const lines = [`${this.clientIdentifier} expected ${expected}, but ${state}`]
     lines.push(...listed('Messages that came:', this.#messages.map(describeMessage)))
-    lines.push(...listed('Subscriptions that were refused:', this.#refusedFilters))
+    lines.push(...listed('Its subscriptions:', [...this.#subscriptions].map(describeSubscription)))
     lines.push(...listed('The broker logged:', this.#services.news()))
     return new AssertionError({ message: lines.join('\n') })
   }
 
-  #state (): string {
-    if (this.#disconnect !== undefined) return `was disconnected:${told(this.#disconnect)}.`
-    if (this.#connack !== undefined && this.#connack.reasonCode !== ReasonCode.success) return `was refused:${told(this.#connack)}.`
+  #state (instead: string): string {
+    if (this.#disconnect !== undefined) return `was disconnected${told(this.#disconnect)}.`
+    if (this.#connack !== undefined && this.#connack.reasonCode !== ReasonCode.success) return `was refused${told(this.#connack)}.`
     if (this.isEnded) return 'its connection ended without a word.'
-    return `${this.#connack === undefined ? 'has no CONNACK yet' : 'nothing like it came'}. Time stands still: what waits for it needs clock.advance().`
+    return `${this.#connack === undefined ? 'has no CONNACK yet' : instead}. Time stands still: what waits for it needs clock.advance().`
   }
 }
 
@@ -306,7 +309,7 @@ function named (reasonCode: ReasonCode | undefined): string {
 }
 
 function told ({ reasonCode, properties }: ConnackPacket | DisconnectPacket): string {
-  return `${named(reasonCode)}${properties?.reasonString === undefined ? '' : ` ${properties.reasonString}`}`
+  return `${named(reasonCode)}${properties?.reasonString === undefined ? '' : `: ${properties.reasonString}`}`
 }
 
 function listed (heading: string, lines: readonly string[]): string[] {
@@ -325,6 +328,10 @@ function describeWish (topicFilter: string | undefined, { payload, qos, retain }
 
 function describeMessage ({ topicName, payload, qos, retain }: TestMessage): string {
   return `${topicName} with ${shown(payload)}, QoS ${qos}${retain ? ', retained' : ''}`
+}
+
+function describeSubscription ([topicFilter, reasonCode]: readonly [string, ReasonCode]): string {
+  return `${topicFilter}, ${reasonCode < ReasonCode.unspecifiedError ? `QoS ${reasonCode}` : `refused${named(reasonCode)}`}`
 }
 
 function shown (payload: string | Uint8Array): string {
