@@ -417,6 +417,7 @@ t.test('verify lets in or refuses, at once or later', async t => {
     [true, 101], [{ identity: 'ada' }, 101], [{ identity: 0 }, 101], [false, 403], [401, 401], [429, 429], [302, 302],
     [{ status: 429, headers: { 'Retry-After': '60' } }, 429], [{ status: 407, headers: { 'content-length': '5', 'Transfer-Encoding': 'chunked', connection: 'keep-alive' } }, 407],
     [{ identity: undefined }, 401], [{ identity: null }, 401],
+    [{ identity: 'ada', remoteAddress: '192.0.2.1' }, 101], [{ identity: 'ada', remoteAddress: 5 }, 500],
     [undefined, 500], [null, 500], [{}, 500], ['yes', 500], [NaN, 500], [200, 500], [101, 500], [600, 500], [{ status: 401, headers: { 'a\r\nb': 'c' } }, 500], [{ status: 401, headers: { a: 'b\r\nc: d' } }, 500],
   ]
   for (const [answer, status] of table) {
@@ -428,6 +429,19 @@ t.test('verify lets in or refuses, at once or later', async t => {
   for (const verify of [() => { throw new Error('host') }, () => Promise.reject(new Error('host'))]) {
     const { statusOf } = await setup(t, { verify })
     t.equal(await statusOf(), 500, 'what fails lets nobody in')
+  }
+})
+
+t.test('a verify that forgets to answer is told what it may answer', async t => {
+  for (const answer of [undefined, null, 'yes', {}]) {
+    const told = deferred<unknown>()
+    const gate = makeGate([], { guard: async (_name, ask) => { try { return await ask() } catch (error) { told.resolve(error); throw error } } })
+    const server = createServer()
+    gate.attach(server, { verify: () => answer as never }, () => { t.fail('accepted') })
+    const client = new WebSocket(`ws://127.0.0.1:${await listen(t, server)}/mqtt`, 'mqtt').on('error', () => undefined)
+    t.match(await told.promise, { message: 'it must answer true, false, a status, { identity } or { status, headers }' }, JSON.stringify(answer))
+    client.terminate()
+    gate.close()
   }
 })
 

@@ -192,9 +192,14 @@ function verdictOf (answer: VerifyResult): Visitor | UpgradeRefusal {
   if (answer === true) return {}
   if (answer === false) return { status: 403 }
   if (typeof answer === 'number') return checked({ status: answer })
-  if ('status' in answer) return checked(answer)
-  if (!('identity' in answer)) throw new Error('it must answer true, false, a status, { identity } or { status, headers }')
-  return (answer.identity as unknown ?? undefined) === undefined ? { status: 401 } : answer
+  if (Object(answer) !== answer || !('status' in answer || 'identity' in answer)) throw new Error('it must answer true, false, a status, { identity } or { status, headers }')
+  return 'status' in answer ? checked(answer) : visitorOf(answer)
+}
+
+function visitorOf (verified: Verified): Visitor | UpgradeRefusal {
+  const { identity, remoteAddress = '' }: { identity: unknown, remoteAddress?: unknown } = verified
+  if (typeof remoteAddress !== 'string') throw new Error('remoteAddress must be a text')
+  return identity === undefined || identity === null ? { status: 401 } : verified
 }
 
 function checked (refusal: UpgradeRefusal): UpgradeRefusal {
