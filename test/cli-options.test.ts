@@ -76,7 +76,7 @@ t.test('a wrong command line is told in one line, exit code 2', async t => {
 })
 
 t.test('a host that others can reach is refused without authentication', async t => {
-  const text = (host: string): string => `myelin: ${host} can be reached by others: give "users" in a configuration file (--config), or let anyone in with --allow-anonymous\n`
+  const text = (host: string): string => `myelin: ${host} can be reached by others: give "users", or "access" with a plugin that authenticates, in a configuration file (--config), or let anyone in with --allow-anonymous\n`
   for (const host of ['0.0.0.0', '::', '192.0.2.1', 'example.org']) t.same(await complaint('--host', host), [2, text(host)])
   for (const host of ['127.0.0.1', '127.1.2.3', '::1', 'localhost']) t.equal((await readSettings({ host })).host, host)
   t.equal((await readSettings({ host: '0.0.0.0', allowAnonymous: true })).host, '0.0.0.0')
@@ -186,24 +186,23 @@ function request (username?: string, password?: string): AuthenticateRequest {
 
 t.test('users are let in by plain password or hash', async t => {
   const passwordHash = await hashPassword('sesame')
-  const users = new UserList([{ username: 'plain', password: 'secret' }, { username: 'hashed', passwordHash }], { allowAnonymous: false })
+  const users = new UserList([{ username: 'plain', password: 'secret' }, { username: 'hashed', passwordHash }])
   t.equal(users.authenticate(request('plain', 'secret')), true)
   t.equal(users.authenticate(request('plain', 'wrong')), false)
   t.equal(await users.authenticate(request('hashed', 'sesame')), true)
   t.equal(users.authenticate(request('hashed', 'sesame')), true, 'at once the second time')
   t.equal(await users.authenticate(request('hashed', 'wrong')), false)
-  t.equal(await users.authenticate(request('nobody', 'secret')), false)
+  t.equal(await users.authenticate(request('nobody', 'secret')), undefined, 'another one may know this user')
   t.equal(await users.authenticate({ ...request('hashed', 'wrong'), signal: AbortSignal.abort() }), false)
   t.equal(users.authenticate(request('__proto__', '')) === true, false)
   t.equal(users.authenticate(request('plain')), false)
-  t.equal(users.authenticate(request(undefined, 'secret')), false)
-  t.equal(users.authenticate(request()), false)
-  t.equal(new UserList([{ username: 'plain', password: 'secret' }], { allowAnonymous: true }).authenticate(request()), true)
-  t.equal(new UserList([{ username: 'plain', password: 'secret' }], { allowAnonymous: true }).authenticate(request('other', 'secret')), false)
+  t.equal(users.authenticate(request('hashed')), false)
+  t.equal(users.authenticate(request(undefined, 'secret')), undefined)
+  t.equal(users.authenticate(request()), undefined)
 })
 
 t.test('a flood of passwords to check is cut off, not queued without end', async t => {
-  const users = new UserList([{ username: 'hashed', passwordHash: await hashPassword('sesame') }], { allowAnonymous: false, maximumWaiting: 1 })
+  const users = new UserList([{ username: 'hashed', passwordHash: await hashPassword('sesame') }], { maximumWaiting: 1 })
   const answers = await Promise.all(Array.from({ length: 4 }, async () => users.authenticate(request('hashed', 'sesame'))))
   t.same(answers, [true, true, true, { allow: false, reasonCode: ReasonCode.serverBusy }])
 })

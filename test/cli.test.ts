@@ -15,6 +15,8 @@ import { Call, complaint, inMemory, isolated } from './support/command-line.ts'
 
 const root = join(import.meta.dirname, '..')
 
+t.setTimeout(120_000) // many processes, on a machine that may be busy
+
 t.test('a broker starts on free ports, and pub and sub go through it over TCP and WebSocket', async t => {
   const broker = new Call(...isolated, '--log-level', 'debug')
   const tcp = await broker.prints(/mqtt:\/\/127\.0\.0\.1:\d+/)

@@ -1,9 +1,11 @@
 import type { Readable, Writable } from 'node:stream'
 
+export type Signal = 'SIGINT' | 'SIGTERM' | 'SIGHUP'
+
 /** The part of a process, or of any EventEmitter, that tells of signals. */
 export interface Signals {
-  on (signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown
-  off (signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown
+  on (signal: Signal, listener: () => void): unknown
+  off (signal: Signal, listener: () => void): unknown
 }
 
 /** What a command has around it: the process in earnest, streams in a test. */
@@ -11,7 +13,7 @@ export interface Terminal {
   readonly input: Readable & { readonly isTTY?: boolean }
   readonly output: Writable
   readonly error: Writable
-  /** Emits SIGINT and SIGTERM. */
+  /** Emits SIGINT, SIGTERM and SIGHUP. */
   readonly signals: Signals
   /** Ends the process at once. */
   readonly exit: (code: number) => void

@@ -1,10 +1,12 @@
 import { resolve } from 'node:path'
-import { isAuthenticating, isLoopback } from '../options/settings.ts'
+import { authenticates } from '../options/access.ts'
+import { asksWho, isAuthenticating, isLoopback } from '../options/settings.ts'
 import type { Settings } from '../options/start-options.ts'
 
 function access (settings: Settings): string {
   if (isAuthenticating(settings)) {
-    return settings.users === undefined ? 'Clients need a certificate.' : 'Clients need a user name and a password.'
+    if (authenticates(settings.access ?? [])) return 'Clients have to show who they are, as "access" in the configuration file wants it.'
+    return asksWho(settings) ? 'Clients need a user name and a password.' : 'Clients need a certificate.'
   }
   if (!isLoopback(settings.host)) return 'Anyone who can reach this address may connect, without a password.'
   return 'Anonymous clients may connect, from this machine only. To open it: myelin --help, under Access.'

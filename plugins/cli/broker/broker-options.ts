@@ -2,7 +2,6 @@ import type { BrokerOptions, Limits, Logger } from '../../../lib/index.ts'
 import type { Option } from '../options/kinds.ts'
 import { brokerOptions, libraryName, limitOptions, type Settings } from '../options/start-options.ts'
 import { connectionLog } from './connection-log.ts'
-import { UserList } from './users.ts'
 
 /** The settings of a table that were given, by the names of the library. */
 function pick (settings: Settings, table: Readonly<Record<string, Option>>): object {
@@ -13,17 +12,13 @@ function pick (settings: Settings, table: Readonly<Record<string, Option>>): obj
 
 /** What the broker is built with. */
 export function brokerOptionsOf (settings: Settings, logger: Logger): BrokerOptions {
-  const { users = [], allowAnonymous, logLevel } = settings
+  const { logLevel } = settings
   const limits: Partial<Limits> = pick(settings, limitOptions)
   return {
     ...pick(settings, brokerOptions),
     limits,
     logger,
-    hooks: {
-      // Without users nobody is asked; `readSettings` saw to it that this was meant.
-      ...(users.length === 0 ? {} : { authenticate: new UserList(users, { allowAnonymous }).authenticate }),
-      // A line for each of 10,000 connections a second is not free: the hooks are there only for those who read it.
-      ...(logLevel === 'debug' ? connectionLog(logger) : {}),
-    },
+    // A line for each of 10,000 connections a second is not free: the hooks are there only for those who read it.
+    hooks: logLevel === 'debug' ? connectionLog(logger) : {},
   }
 }

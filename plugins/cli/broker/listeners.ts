@@ -2,7 +2,7 @@ import { readFileSync, unlinkSync } from 'node:fs'
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import { connect, createServer, isIPv6, type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, Server as TlsServer, type TlsOptions } from 'node:tls'
+import { createSecureContext, createServer as createTlsServer, Server as TlsServer, type TlsOptions } from 'node:tls'
 import type { Broker, Logger } from '../../../lib/index.ts'
 import { failure, systemErrorCode } from '../command-error.ts'
 import type { Settings } from '../options/start-options.ts'
@@ -12,6 +12,8 @@ import { isAuthenticating, isLoopback } from '../options/settings.ts'
 export interface Listener {
   /** As clients write it, with the real port. */
   readonly url: string
+  /** Has TLS connections from now on made with what is in these; nothing for a listener without TLS. */
+  renew (tls: TlsFiles): void
   /** Takes no more connections; the broker ends those it was given. */
   stop (): void
   /** Ends what is left: connections in a TLS handshake or an HTTP request. Resolves when nothing is open. */
@@ -43,21 +45,41 @@ function readPem (flag: string, file: string | undefined): Buffer | undefined {
   }
 }
 
-function tlsOptions (settings: Settings): TlsOptions {
+/** What is in the files of `--tls-cert`, `--tls-key` and `--tls-ca`. */
+export type TlsFiles = Required<Pick<TlsOptions, 'cert' | 'key' | 'ca'>>
+
+function readTlsFiles (settings: Settings): TlsFiles {
   return {
     cert: readPem('--tls-cert', settings.tlsCert),
     key: readPem('--tls-key', settings.tlsKey),
     ca: readPem('--tls-ca', settings.tlsCa),
-    requestCert: settings.tlsRequireClientCertificate,
+  }
+}
+
+/**
+ * Reads the files of TLS anew.
+ * @throws {CommandError} with exit code 1 when they cannot be used.
+ */
+export function renewedTls (settings: Settings): TlsFiles {
+  return withCertificate(settings, files => {
+    createSecureContext(files)
+    return files
+  })
+}
+
+function tlsOptions (settings: Settings): TlsOptions {
+  return {
+    // Whoever names authorities wants to see certificates, be it that they are needed or that a plugin looks at them.
+    requestCert: settings.tlsCa !== undefined,
     rejectUnauthorized: settings.tlsRequireClientCertificate,
     handshakeTimeout: settings.connectTimeout ?? 10_000,
   }
 }
 
-function withCertificate<T> (settings: Settings, create: (options: TlsOptions) => T): T {
-  const options = tlsOptions(settings)
+function withCertificate<T> (settings: Settings, use: (files: TlsFiles) => T): T {
+  const files = readTlsFiles(settings)
   try {
-    return create(options)
+    return use(files)
   } catch (error) {
     throw failure(`--tls-cert, --tls-key or --tls-ca cannot be used: ${error instanceof Error ? error.message : String(error)}`, error)
   }
@@ -75,7 +97,7 @@ function plainOpenings (broker: Broker, settings: Settings): Opening[] {
 function tlsOpenings (broker: Broker, settings: Settings): Opening[] {
   const { host, tlsPort: port } = settings
   if (!hasPort(port)) return []
-  const server = withCertificate(settings, tls => createTlsServer({ noDelay: true, ...tls }, broker.listener({ name: 'mqtts' })))
+  const server = withCertificate(settings, files => createTlsServer({ noDelay: true, ...tlsOptions(settings), ...files }, broker.listener({ name: 'mqtts' })))
   return [{ server, where: { host, port }, scheme: 'mqtts', path: '', flag: '--tls-port' }]
 }
 
@@ -94,27 +116,26 @@ function isOfThisMachine (origin: string | undefined): boolean {
  * Which web pages may connect. A browser lets any page of the web open a WebSocket to this machine, so a broker that
  * asks for no password, because it listens on loopback only, must ask where the page is from.
  */
-function allowedOrigins (settings: Settings): readonly string[] | ((origin: string | undefined) => boolean) {
-  const { wsOrigin } = settings
+function allowedOrigins ({ wsOrigin }: Settings, current: () => Settings): readonly string[] | ((origin: string | undefined) => boolean) {
   if (wsOrigin !== undefined) return wsOrigin.includes('*') ? () => true : wsOrigin
-  return isAuthenticating(settings) || settings.allowAnonymous ? () => true : isOfThisMachine
+  return origin => isAuthenticating(current()) || current().allowAnonymous || isOfThisMachine(origin)
 }
 
-function attach (broker: Broker, server: HttpServer | HttpsServer, listener: string, settings: Settings): void {
-  broker.attach(server, { path: settings.wsPath, listener, origin: allowedOrigins(settings), trustProxy: settings.trustProxy > 0 && settings.trustProxy })
+function attach (broker: Broker, server: HttpServer | HttpsServer, listener: string, settings: Settings, current: () => Settings): void {
+  broker.attach(server, { path: settings.wsPath, listener, origin: allowedOrigins(settings, current), trustProxy: settings.trustProxy > 0 && settings.trustProxy })
 }
 
-function webSocketOpenings (broker: Broker, settings: Settings): Opening[] {
+function webSocketOpenings (broker: Broker, settings: Settings, current: () => Settings): Opening[] {
   const { host, wsPort, wssPort, wsPath: path } = settings
   const openings: Opening[] = []
   if (hasPort(wsPort)) {
     const server = createHttpServer({ noDelay: true }, answer)
-    attach(broker, server, 'ws', settings)
+    attach(broker, server, 'ws', settings, current)
     openings.push({ server, where: { host, port: wsPort }, scheme: 'ws', path, flag: '--ws-port' })
   }
   if (hasPort(wssPort)) {
-    const server = withCertificate(settings, tls => createHttpsServer({ noDelay: true, ...tls }, answer))
-    attach(broker, server, 'wss', settings)
+    const server = withCertificate(settings, files => createHttpsServer({ noDelay: true, ...tlsOptions(settings), ...files }, answer))
+    attach(broker, server, 'wss', settings, current)
     openings.push({ server, where: { host, port: wssPort }, scheme: 'wss', path, flag: '--wss-port' })
   }
   return openings
@@ -182,15 +203,17 @@ async function open (opening: Opening, logger: Logger): Promise<Listener> {
   server.on('tlsClientError', (error: Error) => { logger.debug({ err: error, listener: opening.flag }, 'TLS handshake failed') })
   const end = endStrays(server)
   const closed = new Promise<void>(resolve => server.once('close', resolve))
-  return { url: urlOf(opening), stop: () => { server.close() }, close: () => { end(); return closed } }
+  const renew = (files: TlsFiles): void => { if (server instanceof TlsServer) server.setSecureContext(files) }
+  return { url: urlOf(opening), renew, stop: () => { server.close() }, close: () => { end(); return closed } }
 }
 
 /**
  * Opens every listener of the settings, or none.
+ * @param current the settings in force, which change: who may connect decides which web pages may
  * @throws {CommandError} with exit code 1 when a port is taken or forbidden, or a certificate cannot be used.
  */
-export async function openListeners (broker: Broker, settings: Settings, logger: Logger): Promise<Listener[]> {
-  const openings = [...plainOpenings(broker, settings), ...tlsOpenings(broker, settings), ...webSocketOpenings(broker, settings)]
+export async function openListeners (broker: Broker, settings: Settings, logger: Logger, current: () => Settings = () => settings): Promise<Listener[]> {
+  const openings = [...plainOpenings(broker, settings), ...tlsOpenings(broker, settings), ...webSocketOpenings(broker, settings, current)]
   const listeners: Listener[] = []
   try {
     for (const opening of openings) listeners.push(await open(opening, logger))

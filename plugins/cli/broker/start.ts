@@ -1,11 +1,13 @@
-import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOptions } from '../../../lib/index.ts'
+import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOptions, type Plugin } from '../../../lib/index.ts'
+import { Access } from './access.ts'
 import { banner, withoutPassword } from './banner.ts'
 import { brokerOptionsOf } from './broker-options.ts'
-import { usageError } from '../command-error.ts'
+import { failure, usageError } from '../command-error.ts'
 import { dataStore, redisStore, storeFailure } from '../data.ts'
 import { flagName } from '../options/arguments.ts'
 import { helpText, type Help } from '../options/help.ts'
-import { openListeners, type Listener } from './listeners.ts'
+import { openListeners } from './listeners.ts'
+import { Reloader, type Reloadable } from './reload.ts'
 import { startGroups, type Settings } from '../options/start-options.ts'
 import { withPeers } from '../peers.ts'
 import { readSettings, readStartArguments } from '../options/settings.ts'
@@ -37,11 +39,12 @@ function withFlag (message: string): string {
   return message.replace(/^option "(?:limits\.)?(\w+?)(?:Ms)?"/, (_, name: string) => `--${flagName(name)}`)
 }
 
-async function buildBroker (options: BrokerOptions): Promise<Broker> {
+async function buildBroker (options: BrokerOptions, access: Plugin): Promise<Broker> {
   try {
-    return await createBroker(options)
+    return await createBroker({ ...options, plugins: [access] })
   } catch (error) {
     if (error instanceof MqttError && error.code === ErrorCode.optionInvalid) throw usageError(withFlag(error.message))
+    if (error instanceof MqttError && error.code === ErrorCode.fileInvalid) throw failure(error.message, error)
     throw storeFailure(error)
   }
 }
@@ -53,9 +56,8 @@ async function keptIn ({ data, durability, redis, redisPrefix, nodeName }: Setti
   return { persistence: await dataStore({ path: data, durability }, ', or keep everything in memory with --data off') }
 }
 
-interface Running {
+interface Running extends Reloadable {
   readonly broker: Broker
-  readonly listeners: readonly Listener[]
 }
 
 async function stop ({ broker, listeners }: Running): Promise<void> {
@@ -69,16 +71,19 @@ async function stop ({ broker, listeners }: Running): Promise<void> {
   }
 }
 
-async function run (settings: Settings, terminal: Terminal): Promise<Running> {
+async function run (reloader: Reloader, terminal: Terminal): Promise<Running> {
+  const { settings } = reloader
   const { createLogger } = await withPeers(() => import('./logger.ts'))
   const logger = createLogger(settings, terminal.error)
-  const broker = await buildBroker({ ...brokerOptionsOf(settings, logger), ...await keptIn(settings) })
+  const access = new Access()
+  const list = await access.build(settings)
+  const broker = await buildBroker({ ...brokerOptionsOf(settings, logger), ...await keptIn(settings) }, access.plugin(list))
   try {
-    const listeners = await openListeners(broker, settings, logger)
+    const listeners = await openListeners(broker, settings, logger, () => reloader.settings)
     const urls = listeners.map(({ url }) => url)
     if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls, ...(settings.redis === undefined ? { data: settings.data } : { redis: withoutPassword(settings.redis) }) }, 'listening')
     if (settings.logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
-    return { broker, listeners }
+    return { broker, listeners, access, logger }
   } catch (error) {
     await broker.close()
     throw error
@@ -102,7 +107,7 @@ function firstSignal (terminal: Terminal): Promise<void> {
 }
 
 /**
- * `myelin start`: runs the broker until SIGINT or SIGTERM.
+ * `myelin start`: runs the broker until SIGINT or SIGTERM; SIGHUP has it read its configuration file anew.
  * @throws {CommandError} when it cannot start.
  */
 export async function start (args: readonly string[], terminal: Terminal): Promise<void> {
@@ -110,7 +115,12 @@ export async function start (args: readonly string[], terminal: Terminal): Promi
   if (given.help === true) { terminal.output.write(helpText(startHelp)); return }
   if (given.version === true) { terminal.output.write(`${version}\n`); return }
   const stopped = firstSignal(terminal)
-  const running = await run(await readSettings(given), terminal)
+  const reloader = new Reloader(await readSettings(given), given)
+  const running = run(reloader, terminal)
+  // A process that has no file to read anew ends with its terminal, as others do.
+  if (given.config !== undefined || given.tlsCert !== undefined) terminal.signals.on('SIGHUP', () => { reloader.request(running) })
+  await running
   await stopped
-  await stop(running)
+  await reloader.stop()
+  await stop(await running)
 }

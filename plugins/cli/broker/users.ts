@@ -9,10 +9,8 @@ export class UserList {
   readonly #plain = new Map<string, Buffer>()
   readonly #hashed: Users
   readonly #digestKey = randomBytes(32)
-  readonly #allowAnonymous: boolean
 
-  constructor (users: readonly User[], { allowAnonymous, maximumWaiting = 1000 }: { allowAnonymous: boolean, maximumWaiting?: number }) {
-    this.#allowAnonymous = allowAnonymous
+  constructor (users: readonly User[], { maximumWaiting = 1000 }: { maximumWaiting?: number } = {}) {
     this.#hashed = new Users({ maximumConcurrent: 2, maximumWaiting, maximumRemembered: users.length })
     for (const { username, password } of users) if (password !== undefined) this.#plain.set(username, this.#digest(Buffer.from(password)))
     this.#hashed.replace(new Map(users.flatMap(({ username, passwordHash = '' }) => {
@@ -21,10 +19,13 @@ export class UserList {
     })))
   }
 
-  /** The `authenticate` hook. At once for plain passwords and those verified before, with a promise for the others. */
-  readonly authenticate = ({ username, password, signal }: AuthenticateRequest): AuthenticateResult | Promise<AuthenticateResult> => {
-    if (username === undefined && password === undefined) return this.#allowAnonymous
-    if (username === undefined || password === undefined) return false
+  /**
+   * The `authenticate` hook. At once for plain passwords and those verified before, with a promise for the others. Of users that are not in the list it
+   * says "not mine", in the time that a wrong password takes.
+   */
+  readonly authenticate = ({ username, password, signal }: AuthenticateRequest): AuthenticateResult<never> | Promise<AuthenticateResult<never>> => {
+    if (username === undefined) return undefined
+    if (password === undefined) return this.#plain.has(username) || this.#hashed.has(username) ? false : undefined
     const plain = this.#plain.get(username)
     if (plain !== undefined) return timingSafeEqual(plain, this.#digest(password))
     const verdict = this.#hashed.check(username, password, signal)
@@ -37,6 +38,7 @@ export class UserList {
   }
 }
 
-function resultOf (verdict: Verdict): AuthenticateResult {
+function resultOf (verdict: Verdict): AuthenticateResult<never> {
+  if (verdict === 'unknown') return undefined
   return verdict === 'busy' ? { allow: false, reasonCode: ReasonCode.serverBusy } : typeof verdict === 'object'
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { systemErrorCode, usageError } from '../command-error.ts'
+import { accessSchema, entryFields, entryIssues, isEntryIssue, settleAccess } from './access-schema.ts'
 import { expectation, quantityPatterns, readValue, type Option, type Values } from './kinds.ts'
 import { didYouMean } from './nearest.ts'
 import { defaultOf, startOptions, type Configuration, type StartOptions } from './start-options.ts'
@@ -47,6 +48,7 @@ function schemaOf (option: Option): z.ZodType {
     case 'choice': return z.enum(option.choices ?? [], { error })
     case 'bytes': case 'milliseconds': case 'seconds': return quantity(option, quantityPatterns[option.kind])
     case 'users': return usersSchema(error)
+    case 'access': return accessSchema
   }
 }
 
@@ -76,29 +78,40 @@ function valueAt (data: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>((value, key) => typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined, data)
 }
 
+/** Of these, and of all that is in them, nothing is shown. */
+const secretFields = /^(?:password|secret|key|cert|passphrase|headers)/
+
 /** What was found, without giving a password away. */
 function found (data: unknown, path: readonly PropertyKey[]): string {
   const value = valueAt(data, path)
   if (value === undefined) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return value === null ? 'null' : 'an object'
-  if (String(path.at(-1)).startsWith('password')) return `another ${typeof value === 'string' ? 'text' : typeof value}`
+  if (path.some(key => secretFields.test(String(key)))) return `another ${typeof value === 'string' ? 'text' : typeof value}`
   const text = JSON.stringify(value)
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
 }
 
 type Issue = z.core.$ZodIssue
 
-function describe (issue: Issue, data: unknown): string[] {
-  if (issue.code !== 'unrecognized_keys') return [`${show(issue.path) || 'the file'}: ${issue.message}, found ${found(data, issue.path)}`]
-  const known = issue.path.length === 0 ? fields.map(([name]) => name) : Object.keys(user.shape)
-  return issue.keys.map(key => `${show([...issue.path, key])}: unknown field${didYouMean(key, known)}`)
+function knownFields (path: readonly PropertyKey[], data: unknown): string[] {
+  if (path.length === 0) return fields.map(([name]) => name)
+  return path[0] === 'access' ? entryFields(valueAt(data, path)) : Object.keys(user.shape)
 }
 
-/** Where JSON.parse stopped: it tells the position only, and only sometimes. */
+function describe (issue: Issue, data: unknown): string[] {
+  const { path } = issue
+  const inner = isEntryIssue(issue) ? entryIssues(valueAt(data, path), issue) : []
+  if (inner.length > 0) return inner.flatMap(issue => describe(issue, data))
+  if (issue.code !== 'unrecognized_keys') return [`${show(path) || 'the file'}: ${issue.message}, found ${found(data, path)}`]
+  return issue.keys.map(key => `${show([...path, key])}: unknown field${didYouMean(key, knownFields(path, data))}`)
+}
+
+/** Where JSON.parse stopped: it tells the position only, and only sometimes. The piece of the file that it shows may be of a password. */
 function describeSyntaxError (text: string, error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  const position = /position (\d+)/.exec(message)?.[1]
+  const told = error instanceof Error ? error.message : String(error)
+  const message = told.replace(/, (?:\.\.\.)?".*$/s, '').replace(/^Unexpected token .*?(?= in JSON|$)/s, 'unexpected character')
+  const position = /position (\d+)/.exec(told)?.[1]
   if (position === undefined) return message
   const before = text.slice(0, Number(position)).split('\n')
   return `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}: ${message}`
@@ -138,6 +151,7 @@ function isPath ({ kind }: Option, value: unknown): value is string {
 
 /** The value as the command line would have it: sizes and durations are numbers, and paths start where the file is. */
 function settle (file: string, option: Option, value: unknown): unknown {
+  if (option.kind === 'access') return settleAccess(value, { file, path: `${file}: access` })
   if (isPath(option, value)) return resolve(dirname(file), value)
   return option.kind in quantityPatterns ? readValue(option, String(value)) : value
 }
@@ -149,5 +163,5 @@ function settle (file: string, option: Option, value: unknown): unknown {
 export async function readConfiguration (file: string): Promise<Values<StartOptions>> {
   const given = new Map<string, unknown>(Object.entries(checkConfiguration(file, parse(file, await readText(file)))))
   const rows = fields.filter(([name]) => given.has(name))
-  return Object.fromEntries(rows.map(([name, option]) => [name, settle(file, option, given.get(name))]))
+  return Object.fromEntries(await Promise.all(rows.map(async ([name, option]) => [name, await settle(file, option, given.get(name))] as const)))
 }

@@ -1,3 +1,5 @@
+import type { AccessEntry } from './access.ts'
+
 /** A client that may connect, as the configuration file names it. */
 export interface User {
   readonly username: string
@@ -24,13 +26,15 @@ export interface KindValues {
   seconds: number
   choice: string
   users: readonly User[]
+  access: readonly AccessEntry[]
 }
 
 /** What the configuration file may say for each kind. */
-export interface KindInputs extends Omit<KindValues, 'bytes' | 'milliseconds' | 'seconds'> {
+export interface KindInputs extends Omit<KindValues, 'bytes' | 'milliseconds' | 'seconds' | 'access'> {
   bytes: number | string
   milliseconds: number | string
   seconds: number | string
+  access: readonly Readonly<Record<string, unknown>>[]
 }
 
 export type Kind = keyof KindValues
@@ -135,6 +139,7 @@ const rules: Readonly<Record<Kind, KindRule>> = {
     read: (text, { choices = [] }) => choices.includes(text) ? text : undefined,
   },
   users: { expected: fixed('a list of users'), placeholder: fixed(''), read: () => undefined },
+  access: { expected: fixed('a list of plugins'), placeholder: fixed(''), read: () => undefined },
 }
 
 /** Ends the sentence "expected …" for an option. */

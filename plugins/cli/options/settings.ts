@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { authenticates, pluginNames } from './access.ts'
 import { defaultsOf, readArguments } from './arguments.ts'
 import { usageError } from '../command-error.ts'
 import type { Values } from './kinds.ts'
@@ -23,9 +24,14 @@ function opensTls (settings: Settings): boolean {
   return settings.tlsPort !== undefined && settings.tlsPort !== 'off' || settings.wssPort !== undefined && settings.wssPort !== 'off'
 }
 
-/** Whether each client shows who it is: by password, or by certificate where there is no way around TLS. */
+/** Whether somebody asks who a client is. Rules about what it may do are no such question: a list of nothing else leaves the door open. */
+export function asksWho ({ users = [], access = [] }: Pick<Settings, 'users' | 'access'>): boolean {
+  return users.length > 0 || authenticates(access)
+}
+
+/** Whether each client shows who it is: by what users and plugins ask for, or by certificate where there is no way around TLS. */
 export function isAuthenticating (settings: Settings): boolean {
-  if (settings.users !== undefined && settings.users.length > 0) return !settings.allowAnonymous
+  if (asksWho(settings)) return !settings.allowAnonymous
   return settings.tlsRequireClientCertificate && settings.port === 'off' && settings.wsPort === 'off'
 }
 
@@ -38,6 +44,8 @@ function checkTls (settings: Settings): void {
   const { tlsCert, tlsKey, tlsCa } = settings
   if (opensTls(settings) && (tlsCert === undefined || tlsKey === undefined)) throw usageError('--tls-port and --wss-port need --tls-cert and --tls-key')
   if (settings.tlsRequireClientCertificate && tlsCa === undefined) throw usageError('--tls-require-client-certificate needs --tls-ca')
+  // Without it Node trusts every authority that browsers do, and who gets a certificate there chooses the name.
+  if (tlsCa === undefined && pluginNames(settings.access ?? []).includes('clientCertificate')) throw usageError('access: clientCertificate needs --tls-ca, "tlsCa" in the file')
 }
 
 function checkOrigin (origin: string): void {
@@ -52,10 +60,14 @@ function checkPath (path: string): void {
 // An open broker on the Internet is found within minutes: whoever wants one must say so.
 function checkAccess (settings: Settings): void {
   if (isLoopback(settings.host) || settings.allowAnonymous || isAuthenticating(settings)) return
-  throw usageError(`${settings.host} can be reached by others: give "users" in a configuration file (--config), or let anyone in with --allow-anonymous`)
+  throw usageError(`${settings.host} can be reached by others: give "users", or "access" with a plugin that authenticates, in a configuration file (--config), or let anyone in with --allow-anonymous`)
 }
 
-function check (settings: Settings): Settings {
+/**
+ * Looks whether settings go together.
+ * @throws {CommandError} with exit code 2 for the first that does not.
+ */
+export function check (settings: Settings): Settings {
   checkListeners(settings)
   checkSocketPath(settings.unix)
   checkTls(settings)

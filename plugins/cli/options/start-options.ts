@@ -16,7 +16,7 @@ export const listenerOptions = {
   wssPort: { kind: 'port', help: 'MQTT over WebSocket over TLS. Needs --tls-cert and --tls-key.' },
   tlsCert: { kind: 'path', help: 'Certificate of the broker with its chain, PEM.' },
   tlsKey: { kind: 'path', help: 'Private key of that certificate, PEM.' },
-  tlsCa: { kind: 'path', help: 'Authorities whose client certificates are accepted, PEM.' },
+  tlsCa: { kind: 'path', help: 'Authorities whose client certificates are accepted, PEM. With it TLS clients are asked for one.' },
   tlsRequireClientCertificate: { kind: 'flag', default: false, help: 'Refuse TLS clients without a certificate from --tls-ca.' },
   unix: { kind: 'path', help: 'MQTT over a Unix domain socket at this path.' },
   proxyProtocol: { kind: 'flag', default: false, help: 'Require a PROXY protocol header (version 1 or 2) on --port and --unix, and take the client\'s address from it.' },
@@ -26,7 +26,8 @@ export const listenerOptions = {
 /** Who may connect. */
 export const accessOptions = {
   users: { kind: 'users', only: 'file', help: 'Who may connect: a list of { "username", "passwordHash" } as printed by `myelin hash-password`, or { "username", "password" }.' },
-  allowAnonymous: { kind: 'flag', default: false, help: 'Let clients in that give no user name. Without users and without this option the broker listens on loopback addresses only.' },
+  access: { kind: 'access', only: 'file', help: 'Plugins that decide who may connect and do what, a list of { "use": "passwordFile", "path": "users" } and the like. They are asked in this order, after the users.' },
+  allowAnonymous: { kind: 'flag', default: false, help: 'Let clients in that give no user name. Where nothing asks who a client is, and without this option, the broker listens on loopback addresses only.' },
 } as const
 
 /** What outlives the process. */
