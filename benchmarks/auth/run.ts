@@ -1,0 +1,63 @@
+// What each plugin that decides costs a message, beside none: `npm run bench:auth -- --help`. How to read the figures: benchmarks/README.md
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { describeMachine } from '../runner/machine.ts'
+import { list, numberOf } from '../runner/options.ts'
+import { rounds } from '../runner/rounds.ts'
+import { allScenarios, select } from '../runner/scenarios.ts'
+import { Laboratory } from '../runner/trial.ts'
+import { authReport, type Steady } from './report.ts'
+import { steadily } from './steady.ts'
+import { variant, variants, type VariantId } from './variants.ts'
+
+const scenarios = ['pairs-qos0', 'pairs-qos1', 'fan-out-qos0']
+const help = `npm run bench:auth -- [options]
+
+  --only a,b       ${scenarios.join(', ')}, or other scenarios of npm run bench (default: these)
+  --variants a,b   beside none: ${Object.keys(variants).slice(1).join(', ')} (default: all)
+  --rounds N       runs of each scenario and variant over TCP, in turns (default 7)
+  --steady N       rounds in memory (default 100)
+  --seconds S      how long is measured (default 1.5), and --warmup S how long it runs before that (default 0.7)
+  --out FOLDER     where auth.md goes (default benchmarks/results for a full run, .bench/results for a part)
+`
+
+/** The folder of the project, wherever this file was compiled to. */
+function findRoot (folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
+}
+
+function chosen (names: readonly string[]): VariantId[] {
+  for (const name of names) if (!Object.hasOwn(variants, name)) throw new RangeError(`--variants: no variant ${name}; there are ${Object.keys(variants).join(', ')}`)
+  return (Object.keys(variants) as VariantId[]).filter(id => names.length === 0 || id === 'none' || names.includes(id))
+}
+
+async function measure (args: string[], signal: AbortSignal): Promise<void> {
+  const text = { type: 'string' as const }
+  const { values } = parseArgs({ args, options: { only: text, variants: text, rounds: text, steady: text, seconds: text, warmup: text, out: text, help: { type: 'boolean', default: false } } })
+  if (values.help) { console.log(help); return }
+  const root = findRoot(import.meta.dirname)
+  const ids = chosen(list(values.variants ?? ''))
+  const works = select(allScenarios([], []), list(values.only ?? scenarios.join(',')))
+  const count = numberOf('--rounds', values.rounds ?? '7')
+  const options = { rounds: count, seconds: numberOf('--seconds', values.seconds ?? '1.5'), warmup: numberOf('--warmup', values.warmup ?? '0.7'), quick: false }
+  const steady: Steady = new Map()
+  for (const { id } of works) steady.set(id, await steadily(root, ids, id, numberOf('--steady', values.steady ?? '100'), signal))
+  const laboratory = new Laboratory(signal)
+  const machine = describeMachine(root)
+  const results = await rounds(laboratory, works, ids.map(id => variant(root, id)), options)
+  const folder = values.out ?? join(root, values.only === undefined && values.variants === undefined ? 'benchmarks/results' : '.bench/results')
+  const report = authReport({ machine, isPinned: laboratory.isPinned, rounds: count, variants: ids, scenarios: works, results, steady })
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'auth.md'), report)
+  console.log(report)
+}
+
+const ending = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { ending.abort(new Error(`ended by ${signal}`)) })
+try {
+  await measure(process.argv.slice(2), ending.signal)
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+}
