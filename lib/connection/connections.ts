@@ -52,7 +52,7 @@ export class Connections {
       this.#turnAway(transport, tooMany())
       return
     }
-    if (this.#broker.hooks.chains.authorizeConnection !== undefined && !this.#broker.hooks.allows('authorizeConnection', { connection: info })) {
+    if (this.#broker.hooks.chains.authorizeConnection !== undefined && !this.#broker.hooks.mayConnect({ connection: info })) {
       this.#turnAway(transport, unwanted())
       return
     }

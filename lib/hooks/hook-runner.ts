@@ -1,14 +1,14 @@
 import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { isReasonCode, ReasonCode } from '../base/reason-codes.ts'
 import type { Clock } from '../contract/clock.ts'
-import type { AuthenticateRequest, AuthenticateResult, ConnectPatch, Hooks, MaybePromise } from '../contract/hooks.ts'
+import type { AuthenticateRequest, AuthenticateResult, ConnectPatch, DeliverRequest, Hooks, MaybePromise, PublishRequest } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
 
 type HookName = keyof Hooks
 type Hook<K extends HookName> = NonNullable<Hooks[K]>
 type Request<K extends HookName> = Parameters<Hook<K>>[0]
 type Answer<K extends HookName> = Awaited<ReturnType<Hook<K>>>
-type ImmediateName = 'authorizeConnection' | 'authorizeDeliver'
+type AuthorizeName = 'authorizeClient' | 'authorizePublish' | 'authorizeSubscribe'
 type Chains = { [K in HookName]?: readonly Hook<K>[] }
 type ObserverName = 'onDrop' | 'connectionEnded' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
 
@@ -84,27 +84,46 @@ export class HookRunner {
   }
 
   /** Success when every hook allows, else the first refusal. */
-  authorize<K extends 'authorizeClient' | 'authorizePublish' | 'authorizeSubscribe'> (name: K, request: Request<K>, chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0): MaybePromise<ReasonCode> {
-    for (let i = from; i < chain.length; i++) {
-      const answer = this.#ask(name, chain[i] as Hook<K>, request)
-      if (answer instanceof Promise) {
-        return answer.then(late => verdict(late) === ReasonCode.success ? this.authorize(name, request, chain, i + 1) : verdict(late))
-      }
-      const result = verdict(answer)
-      if (result !== ReasonCode.success) return result
-    }
-    return ReasonCode.success
+  authorize<K extends AuthorizeName> (name: K, request: Request<K>, chain: readonly Hook<K>[] = this.chains[name] ?? [], from = 0): MaybePromise<ReasonCode> {
+    const hook = chain[from]
+    return hook === undefined ? ReasonCode.success : this.#goOn(name, this.#ask(name, hook, request), request, chain, from + 1)
   }
 
-  /** Whether every hook of a name allows whose hooks must answer at once. */
-  allows<K extends ImmediateName> (name: K, request: Request<K>): boolean {
-    for (const hook of this.chains[name] ?? []) {
-      const answer: unknown = this.#ask(name, hook, request)
-      if (answer instanceof Promise) {
-        answer.catch(() => undefined)
-        this.#report(name, new Error('it returned a promise, but must answer at once'))
+  /**
+   * The same for `authorizePublish`, which is asked for every message. Here and in {@link mayDeliver} hooks are called where no others are, so
+   * that the engine learns which one it is that is called, and can take it in: a call that it knows nothing of costs several times as much.
+   */
+  authorizePublish (request: PublishRequest, chain: readonly Hook<'authorizePublish'>[] = this.chains.authorizePublish ?? []): MaybePromise<ReasonCode> {
+    try {
+      for (let i = 0; i < chain.length; i++) {
+        const answer = (chain[i] as Hook<'authorizePublish'>)(request)
+        if (answer !== true) return this.#goOn('authorizePublish', isThenable(answer) ? this.#await('authorizePublish', answer) : answer, request, chain, i + 1)
       }
-      if (answer !== true) return false
+      return ReasonCode.success
+    } catch (error) {
+      return verdict(this.#report('authorizePublish', error))
+    }
+  }
+
+  /** Whether every `authorizeDeliver` allows, which is asked for every message to every Client. */
+  mayDeliver (request: DeliverRequest, chain: readonly Hook<'authorizeDeliver'>[] = this.chains.authorizeDeliver ?? []): boolean {
+    try {
+      for (let i = 0; i < chain.length; i++) {
+        const answer: unknown = (chain[i] as Hook<'authorizeDeliver'>)(request)
+        if (answer !== true) return this.#refused('authorizeDeliver', answer)
+      }
+      return true
+    } catch (error) {
+      this.#report('authorizeDeliver', error)
+      return false
+    }
+  }
+
+  /** Whether every `authorizeConnection` allows. */
+  mayConnect (request: Request<'authorizeConnection'>): boolean {
+    for (const hook of this.chains.authorizeConnection ?? []) {
+      const answer: unknown = this.#ask('authorizeConnection', hook, request)
+      if (answer !== true) return this.#refused('authorizeConnection', answer)
     }
     return true
   }
@@ -131,6 +150,21 @@ export class HookRunner {
     const chain = this.chains[name]
     if (chain === undefined) return
     for (const hook of chain) void this.#ask(name, hook, event)
+  }
+
+  #goOn<K extends AuthorizeName> (name: K, answer: unknown, request: Request<K>, chain: readonly Hook<K>[], next: number): MaybePromise<ReasonCode> {
+    if (answer instanceof Promise) return answer.then(late => this.#goOn(name, late, request, chain, next))
+    const result = verdict(answer)
+    return result === ReasonCode.success ? this.authorize(name, request, chain, next) : result
+  }
+
+  /** A hook that has to answer at once did not say true. */
+  #refused (name: HookName, answer: unknown): false {
+    if (isThenable(answer)) {
+      answer.then(undefined, () => undefined)
+      this.#report(name, new Error('it returned a promise, but must answer at once'))
+    }
+    return false
   }
 
   #ask<K extends HookName> (name: K, hook: Hook<K>, request: Request<K>): Answer<K> | Failure | Promise<Answer<K> | Failure> {

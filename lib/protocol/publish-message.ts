@@ -30,7 +30,7 @@ export function publishMessage (services: BrokerServices, message: Message, orig
   const { chains } = services.hooks
   const verdict = origin.client === undefined || chains.authorizePublish === undefined
     ? ReasonCode.success
-    : services.hooks.authorize('authorizePublish', { client: origin.client, topicName: message.topicName, message, isWill: origin.isWill })
+    : services.hooks.authorizePublish({ client: origin.client, topicName: message.topicName, message, isWill: origin.isWill })
   if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, wanted(message, origin), origin) : late)
   return verdict === ReasonCode.success ? change(services, message, origin) : verdict
 }

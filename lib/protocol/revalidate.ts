@@ -36,7 +36,7 @@ export function dropForbidden (services: BrokerServices, session: Session, ended
 
 /** Whether a message may go to a Session: the gate of every delivery. The host's own subscriptions are not asked about. */
 export function mayDeliver ({ hooks }: BrokerServices, { client }: Session, message: Message): boolean {
-  return client === undefined || hooks.allows('authorizeDeliver', { client, topicName: message.topicName, message })
+  return client === undefined || hooks.mayDeliver({ client, topicName: message.topicName, message })
 }
 
 function withoutShare (topicFilter: string): string {

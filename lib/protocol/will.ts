@@ -25,7 +25,7 @@ async function verdict (client: Client, message: Message): Promise<ReasonCode> {
   if (message.topicName.startsWith('$SYS/')) return ReasonCode.notAuthorized
   if (message.properties?.payloadFormatIndicator === 1 && !isUtf8(message.payload)) return ReasonCode.payloadFormatInvalid
   const { hooks } = client.services
-  return hooks.authorize('authorizePublish', { client, topicName: message.topicName, message, isWill: true })
+  return hooks.authorizePublish({ client, topicName: message.topicName, message, isWill: true })
 }
 
 /** The Will Message of a CONNECT; its expiry starts when it is published (section 3.1.3.2.4). */

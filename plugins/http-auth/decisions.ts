@@ -22,6 +22,10 @@ export class Decisions {
   /** All of them, the oldest first. */
   readonly #all = new Set<Decision>()
   readonly #maximum: number
+  /** What was found last, which is mostly what is asked for next; undefined as soon as anything changes. */
+  #last: Decision | undefined = undefined
+  #lastConnection: ConnectionInfo | undefined = undefined
+  #lastSlot: Slot = 0
 
   constructor (maximum: number) { this.#maximum = maximum }
 
@@ -29,7 +33,9 @@ export class Decisions {
 
   /** Undefined when nothing was decided, or too long ago. */
   get (connection: ConnectionInfo, slot: Slot, topic: string): boolean | undefined {
-    const decision = this.#connections.get(connection)?.[slot]?.get(topic)
+    const last = this.#last
+    const isLast = last?.topic === topic && this.#lastConnection === connection && this.#lastSlot === slot
+    const decision = isLast ? last : this.#find(connection, slot, topic)
     return decision !== undefined && this.now < decision.until ? decision.isAllowed : undefined
   }
 
@@ -41,19 +47,29 @@ export class Decisions {
     const former = topics.get(topic)
     if (former !== undefined) this.#all.delete(former)
     const decision = { topics, topic, isAllowed, until }
+    this.#last = undefined
     topics.set(topic, decision)
     this.#all.add(decision)
   }
 
   /** Forgets a connection that has ended. */
   forget (connection: ConnectionInfo): void {
+    this.#last = undefined
+    this.#lastConnection = undefined
     for (const topics of this.#connections.get(connection) ?? []) for (const decision of topics.values()) this.#all.delete(decision)
     this.#connections.delete(connection)
   }
 
   clear (): void {
+    this.#last = undefined
     this.#connections = new WeakMap()
     this.#all.clear()
+  }
+
+  #find (connection: ConnectionInfo, slot: Slot, topic: string): Decision | undefined {
+    this.#lastConnection = connection
+    this.#lastSlot = slot
+    return this.#last = this.#connections.get(connection)?.[slot]?.get(topic)
   }
 
   #slotsOf (connection: ConnectionInfo): readonly Map<string, Decision>[] {
@@ -63,6 +79,7 @@ export class Decisions {
   }
 
   #remove (decision: Decision): void {
+    this.#last = undefined
     this.#all.delete(decision)
     if (decision.topics.get(decision.topic) === decision) decision.topics.delete(decision.topic)
   }

@@ -136,7 +136,7 @@ class HttpAuthPlugin implements HttpAuth {
   }
 
   #decided ({ connection }: ClientInfo, slot: Slot, topic: string): boolean | undefined {
-    return this.#superusers.has(connection) ? true : this.#decisions.get(connection, slot, topic)
+    return this.#decisions.get(connection, slot, topic) ?? (this.#superusers.has(connection) ? true : undefined)
   }
 
   async #decide (url: URL, { connection, signal }: ClientInfo, slot: Slot, topic: string, question: string): Promise<AuthorizeResult> {

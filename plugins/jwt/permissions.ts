@@ -2,12 +2,16 @@ import { BoundedMap, type Claims, type ClientInfo, type ConnectionInfo, type Hoo
 
 /** What one Client may do by its token, and what it was found to be allowed to publish to. */
 interface Rights {
+  readonly client: ClientInfo
   /** The claims they were made of: others, after the Client has authenticated anew, make others. */
   readonly claims: Claims
   /** Topic Filters, as levels. */
   readonly publish: readonly string[][]
   readonly subscribe: readonly string[][]
   readonly decisions: BoundedMap<string, boolean>
+  /** What was last published to, and whether it may be. */
+  lastTopic: string
+  mayPublishLast: boolean
 }
 
 /** Topic Names that are remembered of each Client: it mostly publishes to those it published to last. */
@@ -22,18 +26,29 @@ export class Permissions {
   readonly #rights = new WeakMap<ClientInfo, Rights>()
   /** Who came with which token: whoever came with none is not judged here. A Client's claims may have those of others among them. */
   readonly #tokens = new WeakMap<ConnectionInfo, Claims>()
+  /** Of the Client that was asked about last: its messages come several at a time. */
+  #last: Rights | undefined = undefined
 
   constructor (claim: string) { this.#claim = claim }
 
   /** Who comes by this connection may do what these claims say, and nothing else. */
-  add (connection: ConnectionInfo, claims: Claims): void { this.#tokens.set(connection, claims) }
+  add (connection: ConnectionInfo, claims: Claims): void {
+    this.#tokens.set(connection, claims)
+    this.#last = undefined
+  }
 
   /** Whether two tokens give the same rights. */
   areSame (one: Claims, other: Claims): boolean { return JSON.stringify(one[this.#claim]) === JSON.stringify(other[this.#claim]) }
 
   #mayPublish ({ client, topicName }: PublishRequest): boolean {
-    const rights = this.#rightsOf(client)
-    return rights === undefined || (rights.decisions.get(topicName) ?? decide(rights, topicName))
+    const last = this.#last
+    const rights = last?.client === client ? last : this.#last = this.#rightsOf(client)
+    if (rights === undefined) return true
+    if (topicName !== rights.lastTopic) {
+      rights.mayPublishLast = rights.decisions.get(topicName) ?? decide(rights, topicName)
+      rights.lastTopic = topicName
+    }
+    return rights.mayPublishLast
   }
 
   /** A Topic Filter is allowed when one that was granted covers all that it matches: so there is nothing left to decide for each message. */
@@ -51,7 +66,7 @@ export class Permissions {
     if (known?.claims === claims) return known
     const lists = this.#listsOf(claims)
     const listed = (name: 'pub' | 'sub'): string[][] => [lists(name), lists('all')].flat().flatMap(filter => filled(filter, client) ?? []).map(filter => filter.split('/'))
-    const rights = { claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new BoundedMap<string, boolean>(maximumDecisions) }
+    const rights: Rights = { client, claims, publish: listed('pub'), subscribe: listed('sub'), decisions: new BoundedMap(maximumDecisions), lastTopic: '', mayPublishLast: false }
     this.#rights.set(client, rights)
     return rights
   }

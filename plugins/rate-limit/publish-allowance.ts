@@ -15,6 +15,20 @@ export class PublishAllowance {
     this.#bytes = bytesPerSecond === undefined ? undefined : new TokenBucket({ perSecond: bytesPerSecond, burst: burstBytes ?? bytesPerSecond }, now)
   }
 
+  /** Takes what a message costs where that needs no clock; false when it does. */
+  takeAtOnce (message: Message): boolean {
+    const messages = this.#messages
+    const bytes = this.#bytes
+    if (messages?.has(1) === false) return false
+    if (bytes !== undefined) {
+      const count = bytesOf(message)
+      if (!bytes.has(count)) return false
+      bytes.spend(count)
+    }
+    messages?.spend(1)
+    return true
+  }
+
   /** Takes what a message costs; returns the milliseconds until that is paid for, 0 for none. */
   take (message: Message, now: number): number {
     const waitMs = this.#messages?.take(1, now) ?? 0

@@ -26,7 +26,7 @@ export class Publishers<Data> {
     if (isWill) return true
     if (client !== this.#publisher) this.#turnTo(client)
     const allowance = this.#allowance
-    if (allowance === null) return true
+    if (allowance === null || allowance.takeAtOnce(message)) return true
     const waitMs = allowance.take(message, this.#host.now())
     return waitMs === 0 ? true : this.#tooMuch(client, message, allowance, waitMs)
   }
