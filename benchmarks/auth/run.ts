@@ -1,4 +1,5 @@
 // What each plugin that decides costs a message, beside none: `npm run bench:auth -- --help`. How to read the figures: benchmarks/README.md
+import { setMaxListeners } from 'node:events'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -54,6 +55,7 @@ async function measure (args: string[], signal: AbortSignal): Promise<void> {
 }
 
 const ending = new AbortController()
+setMaxListeners(0, ending.signal) // each process listens to it
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { ending.abort(new Error(`ended by ${signal}`)) })
 try {
   await measure(process.argv.slice(2), ending.signal)

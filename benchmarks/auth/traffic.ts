@@ -9,7 +9,7 @@ import type { VariantId } from './variants.ts'
 const [root = '.', variant = 'none', scenario = 'pairs-qos0'] = process.argv.slice(2)
 const qos = scenario.endsWith('qos1') ? 1 : 0
 const [publishers, fan, window] = scenario.startsWith('fan-out') ? [1, 1000, 4] : [10, 1, 32]
-const turns = 60
+const turns = Math.ceil(20_000 / (publishers * fan * window))
 
 class Traffic {
   readonly #publishers: GuardClient[] = []

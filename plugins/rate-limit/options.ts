@@ -26,11 +26,11 @@ export interface FailedLoginLimits {
 export interface PublishLimits {
   /** Messages a second. Default: no limit. */
   perSecond?: number
-  /** Messages that may come at once. Default: `perSecond`, 1 at least. */
+  /** Messages that may come at once, or a sixteenth more of whoever was silent. Default: `perSecond`, 1 at least. */
   burst?: number
   /** Bytes a second: payload, Topic Name and properties. Default: no limit. */
   bytesPerSecond?: number
-  /** Bytes that may come at once. Default: `bytesPerSecond`. */
+  /** Bytes that may come at once, as with `burst`. Default: `bytesPerSecond`. */
   burstBytes?: number
   /**
    * What happens to a message that is too much. `delay`: the Client's connection is not read until there is room. `refuse`: Quota exceeded (0x97), and the connection
