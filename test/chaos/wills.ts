@@ -112,16 +112,18 @@ export class Wills {
     const { ending } = one.kind
     one.copies = ending === 'stays' || ending === 'vanishes' ? 'once' : 'never'
     if (ending === 'vanishes') await place.sleep(place.random.between(0, longestStayMs))
+    const goneAt = Date.now()
     if (ending === 'vanishes' || ending === 'returns') visit.vanish()
     if (ending === 'leaves') visit.send({ type: PacketType.disconnect, reasonCode: ReasonCode.success, properties: undefined })
-    if (ending === 'returns') await this.#return(one, place)
+    if (ending === 'returns') await this.#return(one, place, goneAt)
   }
 
-  /** At another node, before its Will Message is due. */
-  async #return (one: Case, place: Place): Promise<void> {
+  /** At another node, before its Will Message is due: when the machine is too busy for that, nothing is certain of it. */
+  async #return (one: Case, place: Place, goneAt: number): Promise<void> {
     place.broker.move()
     const again = await Visit.begin(place, { ...one.connect, will: undefined })
     if ((await again.accepted)?.sessionPresent === false) this.#chaos.fault(`${one.topicName} has lost its Session`)
+    if (Date.now() - goneAt >= (one.kind.delay ?? 0) * 1000) one.copies = 'unsure'
     again.send({ type: PacketType.disconnect, reasonCode: ReasonCode.success, properties: undefined })
     await again.ended
   }
