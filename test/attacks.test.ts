@@ -55,7 +55,7 @@ async function exchange (port: number, bytes: readonly (string | Buffer)[], last
     if (last !== undefined && chunk.includes(last)) socket.destroy()
   })
   for (const chunk of bytes) socket.write(typeof chunk === 'string' ? Buffer.from(chunk.replaceAll(' ', ''), 'hex') : chunk)
-  await once(socket, 'close')
+  await new Promise(resolve => { socket.once('close', resolve) }) // who attacks may be cut off
   return Buffer.concat(answer)
 }
 
@@ -291,7 +291,7 @@ attack('GHSA-64w2-whjg-q7q7, and EMQX before 6.2: headers of side channels, and 
     t.match(await ask(path, 'Connection: close'), / 404 /)
     t.match(await ask(path, upgrade), / 404 /)
   }
-  t.match(await ask('/mqtt', `baggage: ${'a=b,'.repeat(20_000)}\r\n${upgrade}`), / 431 /)
+  t.match(await ask('/mqtt', `baggage: ${'a=b,'.repeat(5_000)}\r\n${upgrade}`), / 431 /)
   detach()
   server.closeAllConnections()
 })
