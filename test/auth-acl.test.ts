@@ -129,12 +129,15 @@ t.test('addresses: ranges of both families, and a denying rule holds where there
     { allow: 'publish', topics: ['free', 'guarded'] },
   ]
   const test = await startRules(t, rules)
-  const from = async (header: string): Promise<boolean[]> => {
-    const client = new PacketClient(test.broker, 5, test.broker.listener({ proxyProtocol: true }))
-    client.stream.write(`PROXY ${header}\r\n`)
-    client.send(connectPacket({ clientIdentifier: header.replaceAll(/\W/g, '') }))
+  const rightsOf = async (client: PacketClient, clientIdentifier: string): Promise<boolean[]> => {
+    client.send(connectPacket({ clientIdentifier }))
     await client.take()
     return [await mayPublish(client, 'in'), await mayPublish(client, 'guarded'), await mayPublish(client, 'free')]
+  }
+  const from = (header: string): Promise<boolean[]> => {
+    const client = new PacketClient(test.broker, 5, test.broker.listener({ proxyProtocol: true }))
+    client.stream.write(`PROXY ${header}\r\n`)
+    return rightsOf(client, header.replaceAll(/\W/g, ''))
   }
   t.strictSame(await from('TCP4 10.1.2.3 10.0.0.1 1000 1883'), [true, true, true])
   t.strictSame(await from('TCP4 10.0.0.66 10.0.0.1 1000 1883'), [true, false, true])
@@ -142,6 +145,8 @@ t.test('addresses: ranges of both families, and a denying rule holds where there
   t.strictSame(await from('TCP6 2001:db8::7 ::1 1000 1883'), [true, true, true])
   t.strictSame(await from('TCP6 ::ffff:10.1.2.3 ::1 1000 1883'), [true, true, true])
   t.strictSame(await from('UNKNOWN'), [false, false, true])
+  const elsewhere = new PacketClient(test.broker, 5, stream => { test.broker.handle(Object.assign(stream, { remoteAddress: 'somewhere' })) })
+  t.strictSame(await rightsOf(elsewhere, 'elsewhere'), [false, false, true])
 })
 
 t.test('places in filters: Client Identifier, User Name and claims, lists of them too', async t => {

@@ -1,4 +1,4 @@
-import type { ClientInfo } from '../../lib/index.ts'
+import { addressPrefix, type ClientInfo } from '../../lib/index.ts'
 import { ClientRights } from './client-rights.ts'
 import { Identity, type GroupsOfUser } from './identity.ts'
 import { Verdicts, type AppliedRule } from './verdicts.ts'
@@ -81,6 +81,9 @@ function isFor (rule: Rule, { client, groups }: Identity): boolean {
     rule.clients?.includes(clientIdentifier) !== false &&
     rule.groups?.some(group => groups.includes(group)) !== false &&
     (rule.listeners === undefined || (listener !== undefined && rule.listeners.includes(listener))) &&
-    (rule.addresses === undefined || (remoteAddress === undefined ? !rule.isAllow : rule.addresses.has(remoteAddress))) &&
+    (rule.addresses === undefined || (isAddress(remoteAddress) ? rule.addresses.has(remoteAddress) : !rule.isAllow)) &&
     (rule.isForPlainNames !== true || !/[+#]/.test(clientIdentifier + (username ?? '')))
 }
+
+/** A host may tell anything where an address should be. */
+function isAddress (text: string | undefined): text is string { return text !== undefined && addressPrefix(text) !== undefined }
