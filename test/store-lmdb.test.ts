@@ -14,7 +14,7 @@ import { ErrorCode, version, type MqttError, type Store } from '../lib/index.ts'
 import { readCheckpoint, readFirstPages } from '../plugins/lmdb/disk/checkpoint.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence, type LmdbOptions } from '../plugins/lmdb/index.ts'
-import type { Table } from '../plugins/lmdb/layout.ts'
+import { positionKey, type Table } from '../plugins/lmdb/layout.ts'
 import { WriteBatch } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll } from './contract/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
@@ -168,11 +168,11 @@ t.test('a store is looked at without being touched', async t => {
 t.test('what cannot be opened is told with what to do, and does no harm', async t => {
   await t.test('a store that a newer version has written', async t => {
     const path = await filled(t)
-    await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"9.0.0","schema":2}')) })
+    await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"9.0.0","schema":3}')) })
     for (const readOnly of [false, true]) {
       const { code, message } = await failureOf(() => storeAt(t, path, { readOnly }).open())
       t.equal(code, ErrorCode.storeTooNew)
-      for (const part of [path, version, 'layout 2', '9.0.0']) t.match(message, part)
+      for (const part of [path, version, 'layout 3', '9.0.0']) t.match(message, part)
     }
     await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"0.0.1","schema":1}')) })
     t.equal((await contentsOf(await opened(t, path))).sessions.size, 2)
@@ -234,6 +234,51 @@ t.test('what cannot be opened is told with what to do, and does no harm', async 
     }
   })
 })
+
+t.test('a queue', async t => {
+  await t.test('takes an entry for many messages, and for few that are left of many no more than those need', async t => {
+    const path = newDirectory()
+    const store = await opened(t, path)
+    const deliveries = new TestQueue(1).several(6_400)
+    await store.commit(changesOf({ sessions: new Map([[1, sessionRecord('a')]]), enqueued: alone(deliveries) }))
+    const before = await entriesOf(path)
+    t.ok(before.length <= 110, `${before.length} entries`)
+    const left = deliveries.filter(({ position }) => position % 64 === 63)
+    await store.commit(changesOf({ removed: deliveries.filter(delivery => !left.includes(delivery)) }))
+    const after = await entriesOf(path)
+    t.ok(sum(after) < sum(before) / 20, `${sum(after)} bytes of ${sum(before)}`)
+    t.strictSame((await fetchAll(store, 1)).map(({ position }) => position), left.map(({ position }) => position))
+  })
+
+  await t.test('that an older version has written is read, and goes on', async t => {
+    const path = newDirectory()
+    const deliveries = new TestQueue(1).several(3)
+    const first = await opened(t, path)
+    await first.commit(changesOf({ sessions: new Map([[1, sessionRecord('a')]]) }))
+    for (const delivery of deliveries) await first.commit(changesOf({ enqueued: alone([delivery]) })) // each by itself, as there was no other way
+    await first.close()
+    await tamper(path, ({ meta, inFlight }, batch) => {
+      batch.write(inFlight, positionKey(1, 0), Buffer.of(0, 7, 1))
+      batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"0.0.1","schema":1}'))
+    })
+    const store = await opened(t, path)
+    t.strictSame((await store.claim(1)).inFlight.map(({ packetIdentifier, isReleased }) => [packetIdentifier, isReleased]), [[7, true]])
+    await store.commit(changesOf({ removed: deliveries.slice(0, 2) }))
+    t.strictSame((await fetchAll(store, 1)).map(({ position }) => position), [2])
+    await store.close()
+    await tamper(path, ({ meta }) => { t.match(meta.getBinary(Buffer.from('format'))?.toString(), '"schema":2', 'an older version is kept from it') })
+  })
+})
+
+/** Bytes of each entry of the queues. */
+async function entriesOf (path: string): Promise<number[]> {
+  const environment = await Environment.open({ path, readOnly: true, isSynced: false })
+  const sizes = [...environment.tables.deliveries.getRange()].map(({ value }) => value.length)
+  await environment.close()
+  return sizes
+}
+
+function sum (numbers: readonly number[]): number { return numbers.reduce((total, number) => total + number, 0) }
 
 t.test('where there is no room, commits are refused, the store lives, can be emptied, and takes messages again', async t => {
   const started = ['power', 'process'].map(durability => {

@@ -1,5 +1,4 @@
-import type { MqttError } from '../base/errors.ts';
-import { ErrorCode } from '../base/errors.ts'
+import { ErrorCode, type MqttError } from '../base/errors.ts'
 import type { Limits } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
@@ -44,6 +43,8 @@ export class Journal {
   #nextSession = 1
   /** Ends the wait for the next commit; undefined when none is planned. */
   #cancel: (() => void) | undefined = undefined
+  /** Nobody waits for what has gathered. */
+  #isPatient = true
   #isOpen = false
   /** From here on nothing is written. */
   #isClosed = false
@@ -150,7 +151,8 @@ export class Journal {
   sent (delivery: JournalDelivery): void {
     if (delivery.state !== DeliveryState.writing && delivery.state !== DeliveryState.stored) return
     this.#batch.note(delivery)
-    this.plan()
+    if (delivery.qos === QoS.atLeastOnce) this.#planSome()
+    else this.plan()
   }
 
   /** A delivery is done with; if it was not written yet, it never will be. */
@@ -160,7 +162,7 @@ export class Journal {
     delivery.pending?.complete(delivery)
     if (state !== DeliveryState.writing && state !== DeliveryState.stored) return
     this.#batch.removed.push(delivery)
-    this.plan()
+    this.#planSome()
   }
 
   /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there, unless a Shared Subscription chose; the rest is to be refused. */
@@ -238,8 +240,7 @@ export class Journal {
 
   /** What has waited is committed before the next pause, unless the store has failed and is left alone for some time. */
   resume (): void {
-    if (--this.#pauses > 0 || this.#isClosed || !this.#hasWork) return
-    if (!this.isFailing || this.#cancel === undefined) void this.#commit()
+    if (--this.#pauses === 0 && !this.#isClosed && this.#hasWork && (!this.isFailing || this.#cancel === undefined)) void this.#commit()
   }
 
   get #hasWork (): boolean { return this.#batch.hasWork || this.peer?.hasWork === true }
@@ -312,7 +313,24 @@ export class Journal {
 
   /** There is something to commit, here or with the cluster. */
   plan (): void {
-    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed && this.#pauses === 0) this.#planIn(this.store.commitDelayMs)
+    if (this.#isPatient && !this.isFailing) this.#stopWaiting()
+    this.#isPatient = false
+    this.#planOnce(this.store.commitDelayMs)
+  }
+
+  /** The same for what costs nobody more than a message that comes twice, should the process end before: more of it is cheaper together. */
+  #planSome (): void {
+    if (this.peer === undefined) this.#planOnce(Math.max(this.store.commitDelayMs, this.store.patienceMs ?? 0))
+    else this.plan()
+  }
+
+  #planOnce (delayMs: number): void {
+    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed && this.#pauses === 0) this.#planIn(delayMs)
+  }
+
+  #stopWaiting (): void {
+    this.#cancel?.()
+    this.#cancel = undefined
   }
 
   #planIn (delayMs: number): void {
@@ -326,8 +344,7 @@ export class Journal {
   }
 
   async #commit (): Promise<void> {
-    this.#cancel?.()
-    this.#cancel = undefined
+    this.#stopWaiting()
     if (this.#pauses > 0 || this.#isCommitting) return
     this.#isCommitting = true
     let batch = this.#seal()
@@ -345,7 +362,9 @@ export class Journal {
     else this.#giveUp(batch, error)
     for (const goOn of this.#whenIdle.splice(0)) goOn()
     for (const resume of this.#resume.splice(0)) resume()
-    if (this.#hasWork) this.plan()
+    if (!this.#hasWork) return
+    if (this.#isPatient) this.#planSome()
+    else this.plan()
   }
 
   /** From here on nothing is added to what is written next. */
@@ -353,6 +372,7 @@ export class Journal {
     this.peer?.prepare()
     const batch = this.#sealed = this.#batch
     this.#batch = new JournalBatch()
+    this.#isPatient = true
     batch.cluster = this.peer?.seal(batch.messages)
     batch.seal(this.#services.clock.now())
     return batch

@@ -2,7 +2,9 @@ import type {
   Changes, DeliveryRecord, Enqueued, Message, MessageCodec, ReceivedChange, SessionRecord, SubscriptionChange,
 } from '../../lib/index.ts'
 import { bytesOf, numberKey, positionKey, receivedKey, subscriptionKey, textKey, type Table, type Tables } from './layout.ts'
-import { decodeCount, decodeDeliveryHeader, encodeCount, encodeDelivery, encodeInFlight, encodeJson, inline } from './records.ts'
+import { segmentsFrom } from './queue-reads.ts'
+import { decodeCount, encodeCount, encodeJson, inline, referenceOf } from './records.ts'
+import { segmentsOf, type Segment, type SegmentEntry } from './segments.ts'
 import type { State } from './state.ts'
 import { WriteBatch } from './write-batch.ts'
 
@@ -26,9 +28,10 @@ export class ChangeEncoder {
   encode (changes: Changes): void {
     for (const [session, record] of changes.sessions) this.#session(session, record)
     for (const change of changes.subscriptions) this.#subscription(change, changes)
-    for (const enqueued of changes.enqueued) this.#enqueue(enqueued)
-    for (const delivery of changes.sent) this.#inFlight(delivery)
-    for (const delivery of changes.removed) this.#remove(delivery)
+    for (const enqueued of changes.enqueued) this.#store(enqueued)
+    for (const queue of bySession(changes.enqueued.flatMap(({ deliveries }) => deliveries))) this.#enqueue(queue)
+    const gone = new Set(changes.removed)
+    for (const queue of bySession([...changes.sent, ...gone])) this.#note(queue, gone)
     for (const change of changes.received) this.#receive(change, changes)
     for (const [topicName, message] of changes.retained) this.#retain(topicName, message)
     for (const [body, count] of this.#released) this.#release(body, count)
@@ -64,15 +67,16 @@ export class ChangeEncoder {
   }
 
   /** A message for one Session stands in its queue; one for several stands by itself, once. */
-  #enqueue ({ message, deliveries }: Enqueued): void {
+  #store ({ message, deliveries }: Enqueued): void {
     if (deliveries.length === 0) return
     this.batch.isGrowing = true
     const body = deliveries.length === 1 ? inline : this.#share(message, deliveries.length)
-    for (const delivery of deliveries) {
-      this.#writeDelivery(this.#tables.deliveries, delivery, encodeDelivery(delivery, body, this.#codec))
-      if (delivery.packetIdentifier !== 0) this.#inFlight(delivery)
-      delivery.reference = body
-    }
+    for (const delivery of deliveries) delivery.reference = body
+  }
+
+  #enqueue (queue: readonly DeliveryRecord[]): void {
+    const session = queue[0]?.session ?? 0
+    for (const entry of segmentsOf(queue, this.#codec)) this.#writeEntry(session, entry)
   }
 
   #share (message: Message, count: number): number {
@@ -82,26 +86,64 @@ export class ChangeEncoder {
     return body
   }
 
-  #inFlight (delivery: DeliveryRecord): void {
-    this.#writeDelivery(this.#tables.inFlight, delivery, encodeInFlight(delivery))
+  /** Goes from one segment that is concerned to the next; those that lie far apart are looked up. */
+  #note (queue: readonly DeliveryRecord[], gone: ReadonlySet<DeliveryRecord>): void {
+    for (let next = 0, before = -1; next < queue.length && next > before;) {
+      before = next
+      next = this.#noteNeighbours(queue, next, gone)
+    }
   }
 
-  #remove (delivery: DeliveryRecord): void {
+  /** @returns index of the delivery to go on with; the same one where nothing is stored from there on */
+  #noteNeighbours (queue: readonly DeliveryRecord[], next: number, gone: ReadonlySet<DeliveryRecord>): number {
+    const { session, position } = queue[next] as DeliveryRecord
+    for (const segment of segmentsFrom(this.#tables, session, position)) {
+      const here = next
+      while (next < queue.length && (queue[next] as DeliveryRecord).position <= segment.last) next++
+      if (here === next) break
+      this.#noteIn(segment, new Map(queue.slice(here, next).map(delivery => [delivery.position, delivery])), gone)
+    }
+    return next
+  }
+
+  #noteIn (segment: Segment, deliveries: ReadonlyMap<number, DeliveryRecord>, gone: ReadonlySet<DeliveryRecord>): void {
+    const wasNoted = segment.note !== undefined
+    for (const index of segment.indexesFrom(segment.first)) {
+      const delivery = deliveries.get(segment.positionAt(index))
+      if (delivery === undefined) continue
+      if (gone.has(delivery)) this.#removeFrom(segment, index)
+      else segment.sent(index, delivery)
+    }
+    this.#rewrite(segment, wasNoted)
+  }
+
+  #removeFrom (segment: Segment, index: number): void {
+    segment.remove(index)
+    const body = referenceOf(segment.bytes, segment.startOf(index))
+    if (body !== inline) this.#released.set(body, 1 + (this.#released.get(body) ?? 0))
+  }
+
+  /** What has become of its deliveries is all that is written, until too little of it is left. */
+  #rewrite (segment: Segment, wasNoted: boolean): void {
+    const { session, first, note } = segment
     const { deliveries, inFlight } = this.#tables
-    const reference = delivery.reference === 0 ? this.#referenceOf(delivery) : delivery.reference
-    if (reference === 0) return
-    this.#writeDelivery(deliveries, delivery, undefined)
-    this.#writeDelivery(inFlight, delivery, undefined)
-    if (reference !== inline) this.#released.set(reference, 1 + (this.#released.get(reference) ?? 0))
+    const entry = segment.compacted()
+    if (entry === segment) {
+      if (note !== undefined) this.#write(inFlight, session, first, note)
+      return
+    }
+    this.#write(deliveries, session, first, undefined)
+    if (wasNoted) this.#write(inFlight, session, first, undefined)
+    if (entry !== undefined) this.#writeEntry(session, entry)
   }
 
-  #writeDelivery (table: Table, { session, position }: DeliveryRecord, value: Buffer | undefined): void {
-    this.batch.writeDelivery(table, positionKey(session, position), value, session, position)
+  #writeEntry (session: number, { first, bytes, note }: SegmentEntry): void {
+    this.#write(this.#tables.deliveries, session, first, bytes)
+    if (note !== undefined) this.#write(this.#tables.inFlight, session, first, note)
   }
 
-  #referenceOf ({ session, position }: DeliveryRecord): number {
-    const stored = this.#tables.deliveries.getBinary(positionKey(session, position))
-    return stored === undefined ? 0 : decodeDeliveryHeader(stored).reference
+  #write (table: Table, session: number, first: number, value: Buffer | undefined): void {
+    this.batch.writeDelivery(table, positionKey(session, first), value, session, first)
   }
 
   #release (body: number, count: number): void {
@@ -122,6 +164,18 @@ export class ChangeEncoder {
     if (message !== undefined) this.batch.isGrowing = true
     this.batch.write(this.#tables.retained, textKey(topicName), message === undefined ? undefined : this.#codec.encode(message))
   }
+}
+
+/** Deliveries of each Session, in their order. */
+function bySession (deliveries: readonly DeliveryRecord[]): Iterable<readonly DeliveryRecord[]> {
+  const queues = new Map<number, DeliveryRecord[]>()
+  for (const delivery of deliveries) {
+    const queue = queues.get(delivery.session)
+    if (queue === undefined) queues.set(delivery.session, [delivery])
+    else queue.push(delivery)
+  }
+  for (const queue of queues.values()) queue.sort((a, b) => a.position - b.position)
+  return queues.values()
 }
 
 function isRemoved (session: number, sessions: Changes['sessions']): boolean {

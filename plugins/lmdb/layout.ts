@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Database } from 'lmdb'
 
 /** The version of the layout that this file describes; a store with a higher one is left alone. */
-export const schema = 1
+export const schema = 2
 
 /** A database of LMDB with keys and values that are bytes. */
 export type Table = Database<Buffer, Buffer>
@@ -18,9 +18,9 @@ export interface Tables {
   readonly sessions: Table
   /** Session, Topic Filter → the Subscription, JSON. */
   readonly subscriptions: Table
-  /** Session, position → the delivery, with its message unless that is shared. */
+  /** Session, position of the first → a segment: deliveries that were written together, with their messages unless those are shared. */
   readonly deliveries: Table
-  /** Session, position → Packet Identifier: small records, so a message is not rewritten when it is sent. */
+  /** The same key → what has become of them: Packet Identifiers, and which of them are done with. So a message is not written again when it is sent. */
   readonly inFlight: Table
   /** Body → a message that several deliveries share. */
   readonly bodies: Table
@@ -75,6 +75,7 @@ export function textKey (text: string): Buffer {
   return bytes.length <= maximumTextBytes ? bytes : Buffer.concat([hashMark, createHash('sha256').update(bytes).digest()])
 }
 
+/** The number that a key is, or begins with. */
 export function numberOf (key: Uint8Array): number {
   return bytesOf(key).readUIntBE(0, numberBytes)
 }

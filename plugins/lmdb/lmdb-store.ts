@@ -151,7 +151,7 @@ class LmdbStore implements Store {
   async #load (environment: Environment): Promise<State> {
     try {
       const state = new State(environment.tables, this.#path)
-      if (state.isNew && !this.#readOnly) {
+      if (state.wantsFormat && !this.#readOnly) {
         const batch = new WriteBatch()
         writeFormat(batch, environment.tables)
         await environment.commit(batch)

@@ -38,61 +38,66 @@ export interface DeliveryHeader {
   readonly reference: number
 }
 
-/** A delivery as it is stored; the message stands in it when `body` is {@link inline}. */
-export function encodeDelivery (delivery: DeliveryRecord, body: number, codec: MessageCodec): Buffer {
-  const { message, subscriptionIdentifiers, sharedFilter } = delivery
-  const filter = sharedFilter === undefined ? undefined : Buffer.from(sharedFilter)
-  const length = headerBytes(delivery, filter, body)
-  const bytes = body === inline ? codec.encode(message, length) : Buffer.allocUnsafe(length)
-  bytes[0] = firstByteOf(delivery, body)
-  bytes.writeUIntBE(delivery.total, 1, numberBytes)
-  let at = bytes.writeUInt32BE(message.size, 1 + numberBytes)
-  if (body !== inline) at = bytes.writeUIntBE(body, at, numberBytes)
-  if (subscriptionIdentifiers.length > 0) at = bytes.writeUInt32BE(subscriptionIdentifiers.length, at)
-  for (const identifier of subscriptionIdentifiers) at = bytes.writeUInt32BE(identifier, at)
-  if (filter !== undefined) filter.copy(bytes, bytes.writeUInt16BE(filter.length, at))
-  return bytes
-}
-
-function headerBytes ({ subscriptionIdentifiers }: DeliveryRecord, filter: Buffer | undefined, body: number): number {
-  return fixedBytes + (body === inline ? 0 : numberBytes) + (filter === undefined ? 0 : 2 + filter.length) +
+/** How many bytes {@link writeDelivery} needs. */
+export function deliveryLength ({ message, subscriptionIdentifiers, sharedFilter, reference }: DeliveryRecord, codec: MessageCodec): number {
+  return fixedBytes + (reference === inline ? codec.lengthOf(message) : numberBytes) +
+    (sharedFilter === undefined ? 0 : 2 + Buffer.byteLength(sharedFilter)) +
     (subscriptionIdentifiers.length === 0 ? 0 : identifierBytes * (1 + subscriptionIdentifiers.length))
 }
 
-function firstByteOf ({ qos, retain, subscriptionIdentifiers, sharedFilter }: DeliveryRecord, body: number): number {
-  return qos | (retain ? retainBit : 0) | (body === inline ? inlineBit : 0) |
+/** Writes a delivery into `target` at `at`, with its message when its `reference` is {@link inline}; returns the position after it. */
+export function writeDelivery (delivery: DeliveryRecord, target: Buffer, at: number, codec: MessageCodec): number {
+  const { message, subscriptionIdentifiers, sharedFilter, reference } = delivery
+  target[at] = firstByteOf(delivery)
+  at = target.writeUInt32BE(message.size, target.writeUIntBE(delivery.total, at + 1, numberBytes))
+  if (reference !== inline) at = target.writeUIntBE(reference, at, numberBytes)
+  if (subscriptionIdentifiers.length > 0) at = target.writeUInt32BE(subscriptionIdentifiers.length, at)
+  for (const identifier of subscriptionIdentifiers) at = target.writeUInt32BE(identifier, at)
+  if (sharedFilter !== undefined) at = writeText(target, at, sharedFilter)
+  return reference === inline ? codec.write(message, target, at) : at
+}
+
+function writeText (target: Buffer, at: number, text: string): number {
+  const length = target.write(text, at + 2)
+  return target.writeUInt16BE(length, at) + length
+}
+
+function firstByteOf ({ qos, retain, subscriptionIdentifiers, sharedFilter, reference }: DeliveryRecord): number {
+  return qos | (retain ? retainBit : 0) | (reference === inline ? inlineBit : 0) |
     (subscriptionIdentifiers.length > 0 ? identifiersBit : 0) | (sharedFilter === undefined ? 0 : sharedFilterBit)
 }
 
-export function decodeDeliveryHeader (bytes: Buffer): DeliveryHeader {
+/** @param start where the delivery begins */
+export function decodeDeliveryHeader (bytes: Buffer, start: number): DeliveryHeader {
   return {
-    total: bytes.readUIntBE(1, numberBytes),
-    size: bytes.readUInt32BE(1 + numberBytes),
-    reference: (bytes.readUInt8(0) & inlineBit) === 0 ? bytes.readUIntBE(fixedBytes, numberBytes) : inline,
+    total: bytes.readUIntBE(start + 1, numberBytes),
+    size: bytes.readUInt32BE(start + 1 + numberBytes),
+    reference: referenceOf(bytes, start),
   }
 }
 
-/** Where a delivery stands, and what is kept elsewhere of it. */
-export interface DeliveryPlace {
-  readonly session: number
-  readonly position: number
-  readonly inFlight: InFlightRecord | undefined
+/** {@link inline}, or the number of a body. */
+export function referenceOf (bytes: Buffer, start: number): number {
+  return ((bytes[start] as number) & inlineBit) === 0 ? bytes.readUIntBE(start + fixedBytes, numberBytes) : inline
 }
 
+/** What is kept elsewhere of a delivery. */
+export type DeliveryState = Pick<DeliveryRecord, 'session' | 'position' | 'packetIdentifier' | 'isReleased'>
+
 /**
- * @param decodeMessage the message that stands in `bytes` from an index on, or has the number of a body
+ * The delivery that begins at `start`.
+ * @param decodeMessage the message that stands in `bytes` from an index on to the delivery's end, or has the number of a body
  */
 export function decodeDelivery (
-  bytes: Buffer, { session, position, inFlight }: DeliveryPlace, decodeMessage: (reference: number, start: number) => Message,
+  bytes: Buffer, start: number, { session, position, packetIdentifier, isReleased }: DeliveryState, decodeMessage: (reference: number, at: number) => Message,
 ): DeliveryRecord {
-  const first = bytes.readUInt8(0)
-  const { total, reference } = decodeDeliveryHeader(bytes)
-  let at = reference === inline ? fixedBytes : fixedBytes + numberBytes
+  const first = bytes.readUInt8(start)
+  const { total, reference } = decodeDeliveryHeader(bytes, start)
+  let at = start + (reference === inline ? fixedBytes : fixedBytes + numberBytes)
   const subscriptionIdentifiers = (first & identifiersBit) === 0 ? [] : readIdentifiers(bytes, at)
   if (subscriptionIdentifiers.length > 0) at += identifierBytes * (1 + subscriptionIdentifiers.length)
   const sharedFilter = (first & sharedFilterBit) === 0 ? undefined : readText(bytes, at)
   if (sharedFilter !== undefined) at += 2 + bytes.readUInt16BE(at)
-  const { packetIdentifier, isReleased } = inFlight ?? waiting
   return {
     session, position, message: decodeMessage(reference, at), qos: (first & 3) as QoS, retain: (first & retainBit) !== 0,
     subscriptionIdentifiers, sharedFilter, total, packetIdentifier, isReleased, reference,
@@ -108,24 +113,6 @@ function readIdentifiers (bytes: Buffer, start: number): number[] {
 
 function readText (bytes: Buffer, start: number): string {
   return bytes.toString('utf8', start + 2, start + 2 + bytes.readUInt16BE(start))
-}
-
-/** How far a delivery has come that was sent. */
-export interface InFlightRecord {
-  readonly packetIdentifier: number
-  readonly isReleased: boolean
-}
-
-const waiting: InFlightRecord = { packetIdentifier: 0, isReleased: false }
-
-export function encodeInFlight ({ packetIdentifier, isReleased }: InFlightRecord): Buffer {
-  const bytes = Buffer.allocUnsafe(3)
-  bytes[bytes.writeUInt16BE(packetIdentifier, 0)] = isReleased ? 1 : 0
-  return bytes
-}
-
-export function decodeInFlight (bytes: Buffer): InFlightRecord {
-  return { packetIdentifier: bytes.readUInt16BE(0), isReleased: bytes.readUInt8(2) === 1 }
 }
 
 export function encodeCount (count: number): Buffer {

@@ -10,17 +10,18 @@ const aliveStepMs = 1_000
 
 /** What the store remembers of itself, and the numbers that it hands out. */
 export class State {
-  /** Nothing was ever written. */
-  readonly isNew: boolean
+  /** The store is new, or has an older layout, all of which is part of this one: a version that does not know this one must leave it alone. */
+  readonly wantsFormat: boolean
   #stored: StateRecord
   #nextSession: number
   #nextBody: number
 
   /** @throws MqttError when a newer version has written the store */
   constructor ({ meta }: Tables, path: string) {
-    const format = meta.getBinary(formatKey)
-    if (format !== undefined) expectKnown(decodeJson(format) as FormatRecord, path)
-    this.isNew = format === undefined
+    const stored = meta.getBinary(formatKey)
+    const format = stored === undefined ? undefined : decodeJson(stored) as FormatRecord
+    if (format !== undefined) expectKnown(format, path)
+    this.wantsFormat = format?.schema !== schema
     const state = meta.getBinary(stateKey)
     this.#stored = state === undefined ? { nextSession: 1, nextBody: 1 } : decodeJson(state) as StateRecord
     this.#nextSession = this.#stored.nextSession
@@ -50,7 +51,7 @@ export class State {
   stored (record: StateRecord): void { this.#stored = record }
 }
 
-/** What a new store is told first. */
+/** What a store is told first. */
 export function writeFormat (batch: WriteBatch, { meta }: Tables): void {
   const record: FormatRecord = { schema, createdBy: version }
   batch.write(meta, formatKey, encodeJson(record))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { DeliveryRecord, QueueState, Store } from '../../lib/contract/store.ts'
 import { contentsOf, fetchAll, plainDelivery } from './store-contents.ts'
+import { randomOf } from './store-model.ts'
 import type { StoreTest, Subject } from './store-harness.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue, type LiveDelivery } from './store-records.ts'
 
@@ -9,6 +10,7 @@ export function testQueues (it: StoreTest): void {
   testDeliveries(it)
   testPages(it)
   testInFlight(it)
+  testGroups(it)
   testBodies(it)
 }
 
@@ -154,6 +156,44 @@ function testInFlight (it: StoreTest): void {
     await subject.restart()
     assert.deepEqual((await subject.store.claim(1)).inFlight.map(plainDelivery), deliveries.slice(0, 2).map(plainDelivery))
     assert.deepEqual((await subject.store.claim(2)).inFlight.map(plainDelivery), [plainDelivery(other)])
+  })
+}
+
+function testGroups (it: StoreTest): void {
+  it('what one commit wrote is sent and removed in any order, by many commits', async subject => {
+    for (const seed of [1, 2, 3]) {
+      const random = randomOf(seed)
+      const [queue, other] = [new TestQueue(2 * seed), new TestQueue(2 * seed + 1)]
+      const payload = (): Buffer => Buffer.alloc(random(20) === 0 ? 9_000 : random(300), random(256))
+      const enqueued = Array.from({ length: 400 }, () => {
+        const message = messageOf({ payload: payload() })
+        return { message, deliveries: random(4) === 0 ? [queue.next(message), other.next(message)] : [queue.next(message)] }
+      })
+      let left = enqueued.map(({ deliveries }) => deliveries[0] as LiveDelivery)
+      await subject.store.commit(changesOf({ sessions: new Map([[2 * seed, sessionRecord('a')], [2 * seed + 1, sessionRecord('b')]]), enqueued }))
+      while (left.length > 0) {
+        const removed = left.filter(() => random(3) === 0)
+        left = left.filter(delivery => !removed.includes(delivery))
+        const sent = left.slice(0, random(100)).filter(({ isReleased }) => !isReleased && random(2) === 0)
+        for (const delivery of sent) Object.assign(delivery, { packetIdentifier: 1 + random(65_535), isReleased: random(3) === 0 })
+        await subject.store.commit(changesOf({ sent, removed }))
+        if (random(4) === 0) await subject.restart(random(2) === 0)
+        assert.deepEqual((await fetchAll(subject.store, 2 * seed)).map(plainDelivery), left.map(plainDelivery))
+      }
+      const others = enqueued.flatMap(({ deliveries }) => deliveries.slice(1))
+      assert.deepEqual((await fetchAll(subject.store, 2 * seed + 1)).map(plainDelivery), others.map(plainDelivery), 'messages that two Sessions share stay for the other')
+    }
+  })
+
+  it('positions that are given again are not taken for those that had them before', async subject => {
+    const before = new TestQueue(1).several(60)
+    await subject.store.commit(changesOf({ sessions: twoSessions(), enqueued: alone(before) }))
+    await subject.store.commit(changesOf({ removed: before.slice(20) }))
+    await subject.restart()
+    const again = new TestQueue(1, 20).several(60)
+    await subject.store.commit(changesOf({ enqueued: alone(again) }))
+    await subject.store.commit(changesOf({ removed: [...before.slice(10, 20), ...again.slice(0, 10)] }))
+    assert.deepEqual((await fetchAll(subject.store, 1)).map(plainDelivery), [...before.slice(0, 10), ...again.slice(10)].map(plainDelivery))
   })
 }
 
