@@ -15,7 +15,7 @@ import type { BrokerServices } from './protocol/broker-services.ts'
 import { mayDeliver } from './protocol/revalidate.ts'
 import { publishWill } from './protocol/will.ts'
 import { Router } from './router/router.ts'
-import type { DeliveryGate } from './router/shared-subscription.ts'
+import type { DeliveryGate } from './router/delivery-gate.ts'
 import { SessionLog, type LogServices } from './session/session-log.ts'
 import type { Session } from './session/session.ts'
 import type { Share } from './session/delivery.ts'
@@ -60,7 +60,7 @@ export class BrokerParts implements BrokerServices {
     this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
     this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)
     this.journal = options.persistence === undefined ? undefined : new Journal(options.persistence, this)
-    this.#gate = (session, message) => mayDeliver(this, session, message)
+    this.#gate = (session, message, judged) => mayDeliver(this, session, message, judged)
     this.router = this.#newRouter(options)
     this.sessions = new Sessions(this, {
       willDue: (session, will) => { publishWill(this, session, will) },
@@ -102,7 +102,7 @@ export class BrokerParts implements BrokerServices {
     return new Router({
       limits: this.limits,
       sharedSubscriptionStrategy: sharedSubscriptionStrategy ?? 'roundRobin',
-      deliveryGate: () => this.hooks.chains.authorizeDeliver === undefined ? undefined : this.#gate,
+      deliveryGate: () => this.hooks.guardsDeliveries ? this.#gate : undefined,
       dropped: (target, message, reason) => { this.dropped(target, message, reason) },
       journal: this.journal,
     })

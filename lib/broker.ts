@@ -247,7 +247,7 @@ export class Broker<Data = unknown, Attached = Data> {
     }
   }
 
-  /** Asks `authorizeSubscribe` and `authorizeDeliver` again about all that was granted, and takes back what they refuse now. */
+  /** Asks `authorizeSubscribe`, `authorizeTopic` and `authorizeDeliver` again about all that was granted, and takes back what they refuse now. */
   revalidate (): Promise<void> { return revalidate(this.#parts) }
 
   /** Ends a Client's connection; its Session stays. False when it is not connected. */

@@ -231,7 +231,7 @@ t.test('deliver: subscribe widely, get what is not denied', async t => {
   t.strictSame(await client.payloads(), ['yes', 'yes'])
 })
 
-t.test('authorizeDeliver is not even registered while no rule denies a delivery', async t => {
+t.test('authorizeTopic is not even registered while no rule denies a delivery', async t => {
   const hooked: string[] = []
   const broker = { hook: (hooks: object) => { hooked.push(...Object.keys(hooks)); return () => { hooked.pop() } } } as unknown as Broker
   await accessRules({ rules: [{ allow: ['deliver', 'publish'], topics: '#' }] }).setup?.(broker)
@@ -239,7 +239,7 @@ t.test('authorizeDeliver is not even registered while no rule denies a delivery'
   const rules: AccessRule[] = [{ deny: 'deliver', topics: 'x' }]
   const acl = accessRules({ rules })
   await acl.setup?.(broker)
-  t.strictSame(hooked, ['authorizeDeliver'])
+  t.strictSame(hooked, ['authorizeTopic'])
   await acl.close?.()
   t.strictSame(hooked, [])
 })

@@ -280,3 +280,105 @@ t.test('a message that authorizeDeliver keeps from a Client is told to onDrop on
   await test.broker.publish('a', 'x', { qos: 1 })
   t.strictSame(drops, ['client notAuthorized'])
 })
+
+t.test('authorizeTopic', async t => {
+  /** A broker that asks what is in `rights`, and notes that it was asked. */
+  const startTopics = async (t: Test): Promise<ObservedBroker & { readonly rights: { isAllowed: boolean }, readonly asked: string[] }> => {
+    const [rights, asked] = [{ isAllowed: true }, [] as string[]]
+    const authorizeTopic = ({ client, topicName }: { client: { clientIdentifier: string }, topicName: string }): boolean => {
+      asked.push(`${client.clientIdentifier} ${topicName}`)
+      return rights.isAllowed
+    }
+    return { ...await startObserved(t, { hooks: { authorizeTopic } }), rights, asked }
+  }
+
+  await t.test('is asked once for each Client and topic, whichever filter matches', async t => {
+    const test = await startTopics(t)
+    const [a] = await connect(test, { clientIdentifier: 'a' })
+    const [b] = await connect(test, { clientIdentifier: 'b' })
+    await a.subscribe('x/#')
+    await b.subscribe('+/1')
+    for (const payload of ['1', '2', '3']) await test.broker.publish('x/1', payload)
+    await test.broker.publish('x/2', '4')
+    t.strictSame([await a.payloads(), await b.payloads()], [['1', '2', '3', '4'], ['1', '2', '3']])
+    t.strictSame(test.asked.sort(), ['a x/1', 'a x/2', 'b x/1'])
+  })
+
+  await t.test('keeps every message from a Client that may not have it, and says so of each', async t => {
+    const test = await startTopics(t)
+    const [client] = await connect(test, { clientIdentifier: 'a' })
+    await client.subscribe('x')
+    test.rights.isAllowed = false
+    await test.broker.publish('x', '1')
+    await test.broker.publish('x', '2', { qos: 1 })
+    t.strictSame([await client.payloads(), test.asked], [[], ['a x']])
+    t.strictSame(test.events.filter(event => event.startsWith('drop')), ['drop notAuthorized a', 'drop notAuthorized a'])
+  })
+
+  const changes: readonly (readonly [name: string, change: (test: ObservedBroker) => unknown])[] = [
+    ['after revalidate', ({ broker }) => broker.revalidate()],
+    ['when hooks come', ({ broker }) => { broker.hook({ connected: () => undefined }) }],
+    ['when hooks go', ({ broker }) => { broker.hook({ connected: () => undefined })() }],
+  ]
+  for (const [name, change] of changes) {
+    await t.test(`is asked again ${name}`, async t => {
+      const test = await startTopics(t)
+      const [client] = await connect(test, { clientIdentifier: 'a' })
+      await client.subscribe('x')
+      await test.broker.publish('x', '1')
+      test.rights.isAllowed = false
+      await test.broker.publish('x', '2')
+      await change(test)
+      await test.broker.publish('x', '3')
+      t.strictSame([await client.payloads(), test.asked.length], [['1', '2'], 2])
+    })
+  }
+
+  await t.test('is asked again of a Client that has connected anew, also about what has waited', async t => {
+    const test = await startTopics(t)
+    const [client] = await connect(test, kept)
+    await client.subscribe('x', { qos: 1 })
+    await test.broker.publish('x', '1', { qos: 1 })
+    await client.vanish()
+    await test.broker.publish('x', '2', { qos: 1 })
+    test.rights.isAllowed = false
+    await test.broker.revalidate()
+    const [again] = await connect(test, kept)
+    await test.broker.publish('x', '3', { qos: 1 })
+    t.notOk((await again.payloads()).some(payload => payload !== '1'), 'what it had before comes again, and nothing else')
+  })
+
+  await t.test('leaves a message of a Shared Subscription to another member', async t => {
+    const test = await startObserved(t, { hooks: { authorizeTopic: ({ client }) => client.clientIdentifier !== 'barred' } })
+    const [barred] = await connect(test, { clientIdentifier: 'barred' })
+    const [other] = await connect(test, { clientIdentifier: 'other' })
+    for (const client of [barred, other]) await client.subscribe('$share/g/a', { qos: 1 })
+    for (let i = 0; i < 4; i++) await test.broker.publish('a', `${i}`)
+    t.strictSame(await other.payloads(), ['0', '1', '2', '3'])
+  })
+
+  await t.test('that throws refuses, is logged, and is asked again with the next message', async t => {
+    let isBroken = true
+    const authorizeTopic = (): boolean => {
+      if (isBroken) throw new Error('no idea')
+      return true
+    }
+    const test = await startObserved(t, { hooks: { authorizeTopic } })
+    const [client] = await connect(test)
+    await client.subscribe('x')
+    await test.broker.publish('x', '1')
+    isBroken = false
+    await test.broker.publish('x', '2')
+    t.strictSame(await client.payloads(), ['2'])
+    t.match(test.logger.take('error'), [/authorizeTopic failed: no idea/])
+  })
+
+  await t.test('must answer at once: a promise refuses and is logged', async t => {
+    const test = await startObserved(t, { hooks: { authorizeTopic: () => Promise.resolve(true) as unknown as boolean } })
+    const [client] = await connect(test)
+    await client.subscribe('a')
+    await test.broker.publish('a', 'x')
+    t.strictSame(await client.messages(), [])
+    t.match(test.logger.take('error'), [/authorizeTopic.*must answer at once/])
+  })
+})

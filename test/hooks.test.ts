@@ -117,6 +117,7 @@ t.test('what authenticate attaches is typed and there in every later hook', asyn
     subscribed: ({ client }) => { note('subscribed', client) },
     authorizePublish: ({ client }) => { note('authorizePublish', client); return true },
     onPublish: ({ client }) => { note('onPublish', client); return undefined },
+    authorizeTopic: ({ client }) => { note('authorizeTopic', client); return true },
     authorizeDeliver: ({ client }) => { note('authorizeDeliver', client); return true },
     published: ({ client }) => { note('published', client) },
     unsubscribed: ({ client }) => { note('unsubscribed', client) },
@@ -132,7 +133,7 @@ t.test('what authenticate attaches is typed and there in every later hook', asyn
   t.strictSame([...test.broker.clients()].map(({ data }) => data.tenant), ['acme'])
   client.disconnect()
   await settled()
-  const all = ['onConnect', 'connected', 'authorizeSubscribe', 'onSubscribe', 'subscribed', 'authorizePublish', 'onPublish', 'authorizeDeliver', 'published', 'unsubscribed', 'disconnected']
+  const all = ['onConnect', 'connected', 'authorizeSubscribe', 'onSubscribe', 'subscribed', 'authorizePublish', 'onPublish', 'authorizeTopic', 'authorizeDeliver', 'published', 'unsubscribed', 'disconnected']
   t.strictSame(seen, all.map(hook => `${hook} acme token-user acme-1`))
 })
 

@@ -120,6 +120,12 @@ export interface SubscribeRequest<Data = unknown> {
   readonly isRestored: boolean
 }
 
+/** A topic of which there are messages for a Client. */
+export interface TopicRequest<Data = unknown> {
+  readonly client: ClientInfo<Data>
+  readonly topicName: string
+}
+
 /** A message on its way to one Client. */
 export interface DeliverRequest<Data = unknown> {
   readonly client: ClientInfo<Data>
@@ -155,7 +161,7 @@ export type DropReason =
   | 'totalQueueFull'   // the limit of all queues together
   | 'expired'          // Message Expiry Interval
   | 'packetTooLarge'   // the Client's Maximum Packet Size
-  | 'notAuthorized'    // authorizeDeliver, or rights taken back by revalidate
+  | 'notAuthorized'    // authorizeTopic, authorizeDeliver, or rights taken back by revalidate
   | 'retainedFull'     // not retained: a limit of the retained messages
   | 'sessionEnded'     // the Session ended with the message in its queue
   | 'storeFailed'      // it could not be stored, and its publisher was told so
@@ -194,6 +200,11 @@ export interface Hooks<Data = unknown, Attached = Data> {
   authorizeClient?: (request: { readonly client: ClientInfo<Data> }) => MaybePromise<AuthorizeResult>
   authorizePublish?: (request: PublishRequest<Data>) => MaybePromise<AuthorizeResult>
   authorizeSubscribe?: (request: SubscribeRequest<Data>) => MaybePromise<AuthorizeResult>
+  /**
+   * May this Client get messages of this topic? Asked once for each Client and topic, and again when the Client has authenticated anew, after `broker.revalidate()` and when hooks come or go: what it
+   * says is remembered in between. It must answer at once: a promise counts as a refusal.
+   */
+  authorizeTopic?: (request: TopicRequest<Data>) => boolean
   /** Asked for every message to every Client, so it must answer at once: a promise counts as a refusal. */
   authorizeDeliver?: (request: DeliverRequest<Data>) => boolean
   onConnect?: (request: { readonly client: ClientInfo<Data> }) => MaybePromise<ConnectPatch | undefined>

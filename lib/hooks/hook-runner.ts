@@ -13,8 +13,8 @@ type Chains = { [K in HookName]?: readonly Hook<K>[] }
 type ObserverName = 'onDrop' | 'connectionEnded' | 'connected' | 'refused' | 'disconnected' | 'subscribed' | 'unsubscribed' | 'published' | 'sessionEnded'
 
 const hookNames: ReadonlySet<string> = new Set<HookName>([
-  'authorizeConnection', 'authenticate', 'authorizeClient', 'authorizePublish', 'authorizeSubscribe', 'authorizeDeliver', 'onConnect', 'onPublish', 'onSubscribe',
-  'onDrop', 'connectionEnded', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
+  'authorizeConnection', 'authenticate', 'authorizeClient', 'authorizePublish', 'authorizeSubscribe', 'authorizeTopic', 'authorizeDeliver', 'onConnect', 'onPublish',
+  'onSubscribe', 'onDrop', 'connectionEnded', 'connected', 'refused', 'disconnected', 'subscribed', 'unsubscribed', 'published', 'sessionEnded',
 ])
 
 /** A hook threw, rejected, or did not answer in time. */
@@ -32,6 +32,8 @@ class Failure {
 export class HookRunner {
   /** The hooks of each name in order; undefined where nobody registered one, so that asking costs one comparison. */
   chains: Readonly<Chains> = {}
+  /** Whether there is anybody to ask about a delivery. */
+  guardsDeliveries: boolean = false
   readonly #registered: Hooks[] = []
   readonly #clock: Clock
   readonly #logger: Logger
@@ -120,10 +122,16 @@ export class HookRunner {
   }
 
   /** Whether every `authorizeConnection` allows. */
-  mayConnect (request: Request<'authorizeConnection'>): boolean {
-    for (const hook of this.chains.authorizeConnection ?? []) {
-      const answer: unknown = this.#ask('authorizeConnection', hook, request)
-      if (answer !== true) return this.#refused('authorizeConnection', answer)
+  mayConnect (request: Request<'authorizeConnection'>): boolean { return this.#allow('authorizeConnection', request) === true }
+
+  /** Whether every `authorizeTopic` allows; undefined when one of them failed, which is no answer to be remembered. */
+  mayGet (request: Request<'authorizeTopic'>): boolean | undefined { return this.#allow('authorizeTopic', request) }
+
+  #allow<K extends 'authorizeConnection' | 'authorizeTopic'> (name: K, request: Request<K>): boolean | undefined {
+    for (const hook of this.chains[name] ?? []) {
+      const answer: unknown = this.#ask(name, hook, request)
+      if (answer instanceof Failure) return undefined
+      if (answer !== true) return this.#refused(name, answer)
     }
     return true
   }
@@ -203,6 +211,7 @@ export class HookRunner {
       for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) (chains[name] ??= []).push(hook)
     }
     this.chains = chains
+    this.guardsDeliveries = this.chains.authorizeTopic !== undefined || this.chains.authorizeDeliver !== undefined
   }
 }
 

@@ -107,7 +107,7 @@ function takeOver (client: Client, session: Session, refused: readonly string[])
   for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
   session.client = client
   client.session = session
-  if (refused.length > 0 || (session.log?.isRestored === true && services.hooks.chains.authorizeDeliver !== undefined)) dropForbidden(services, session, refused)
+  if (refused.length > 0 || (session.log?.isRestored === true && services.hooks.guardsDeliveries)) dropForbidden(services, session, refused)
   if (session.log !== undefined) session.log.isRestored = false
 }
 

@@ -1,4 +1,6 @@
+import type { ClientInfo } from '../contract/hooks.ts'
 import type { Message } from '../contract/message.ts'
+import type { Judged } from '../router/delivery-gate.ts'
 import type { Session } from '../session/session.ts'
 import { topicMatches } from '../topic/topic-filter.ts'
 import type { BrokerServices } from './broker-services.ts'
@@ -13,7 +15,7 @@ export async function revalidate (services: BrokerServices): Promise<void> {
   for (const session of [...services.sessions]) await revalidateSession(services, session)
 }
 
-/** The same for one Session: its Client may have become somebody who may do less. */
+/** The same for one Session, whose Client may have become somebody who may do less. */
 export async function revalidateSession (services: BrokerServices, session: Session): Promise<void> {
   const { client } = session
   if (client === undefined) return
@@ -34,9 +36,24 @@ export function dropForbidden (services: BrokerServices, session: Session, ended
     (matches(ended, message) && !matches(session.subscriptions.keys(), message)) || !mayDeliver(services, session, message))
 }
 
-/** Whether a message may go to a Session: the gate of every delivery. The host's own subscriptions are not asked about. */
-export function mayDeliver ({ hooks }: BrokerServices, { client }: Session, message: Message): boolean {
-  return client === undefined || hooks.mayDeliver({ client, topicName: message.topicName, message })
+/**
+ * Whether a message may go to a Session: the gate of every delivery. The host's own subscriptions are not asked about.
+ * @param judged remembers what was decided of the topic
+ */
+export function mayDeliver (services: BrokerServices, { client }: Session, message: Message, judged?: Judged): boolean {
+  if (client === undefined) return true
+  const { topicName } = message
+  const { authorizeTopic, authorizeDeliver } = services.hooks.chains
+  if (authorizeTopic !== undefined && !mayGet(services, client, topicName, judged)) return false
+  return authorizeDeliver === undefined || services.hooks.mayDeliver({ client, topicName, message })
+}
+
+function mayGet ({ hooks, revalidations }: BrokerServices, client: ClientInfo, topicName: string, judged: Judged | undefined): boolean {
+  const verdict = judged?.verdict
+  if (verdict?.client === client && verdict.revalidations === revalidations && verdict.hooks === hooks.chains) return verdict.isAllowed
+  const isAllowed = hooks.mayGet({ client, topicName })
+  if (judged !== undefined && isAllowed !== undefined) judged.verdict = { client, hooks: hooks.chains, revalidations, isAllowed }
+  return isAllowed === true
 }
 
 function withoutShare (topicFilter: string): string {

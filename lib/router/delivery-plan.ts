@@ -4,6 +4,7 @@ import type { SubscriptionOptions } from '../contract/subscription.ts'
 import type { QoS } from '../packet/packets.ts'
 import { Session } from '../session/session.ts'
 import { topicMatches } from '../topic/topic-filter.ts'
+import type { Judged, TopicVerdict } from './delivery-gate.ts'
 import { RemoteNode } from './remote-node.ts'
 import { SharedSubscription } from './shared-subscription.ts'
 import type { ExactEntry, Match, SubscriptionTree } from './subscription-tree.ts'
@@ -14,7 +15,7 @@ export type Subscriber = Session | SharedSubscription | RemoteNode
 const none: readonly number[] = []
 
 /** One decision for one Session, however many of its filters match (section 3.3.4). */
-export class Recipient implements DeliveryOptions {
+export class Recipient implements DeliveryOptions, Judged {
   readonly session: Session
   readonly qos: QoS
   readonly retain: boolean = false
@@ -24,6 +25,8 @@ export class Recipient implements DeliveryOptions {
   readonly forPublisher: Recipient | undefined
   /** The same for a message with RETAIN 1 where Retain As Published is set [MQTT-3.3.1-13]. */
   readonly asRetained: DeliveryOptions
+  /** What was decided of the Session's Client and this topic. */
+  verdict: TopicVerdict | undefined = undefined
 
   constructor (session: Session, options: readonly SubscriptionOptions[]) {
     const identifiers = options.map(({ subscriptionIdentifier }) => subscriptionIdentifier).filter(identifier => identifier > 0)

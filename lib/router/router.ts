@@ -8,14 +8,14 @@ import type { DropTarget } from '../session/session-services.ts'
 import type { Journal } from '../store/journal.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
 import type { Topic } from '../topic/topic.ts'
+import type { DeliveryGate } from './delivery-gate.ts'
 import { DeliveryPlan, type Subscriber } from './delivery-plan.ts'
 import { PlanCache } from './plan-cache.ts'
 import { LocalRoutes } from './local-routes.ts'
-import type { RemoteNode} from './remote-node.ts';
-import { type Outgoing } from './remote-node.ts'
+import type { Outgoing, RemoteNode } from './remote-node.ts'
 import { RetainedMessages } from './retained-messages.ts'
 import { SharedOptions } from './shared-options.ts'
-import { SharedSubscription, type DeliveryGate, type SharedSubscriptionStrategy } from './shared-subscription.ts'
+import { SharedSubscription, type SharedSubscriptionStrategy } from './shared-subscription.ts'
 import { SubscriptionTree } from './subscription-tree.ts'
 
 /** What the router is built with. */
@@ -83,7 +83,7 @@ export class Router {
     for (let i = 0; i < recipients.length; i++) {
       const recipient = recipients[i]?.session === publisher ? recipients[i]?.forPublisher : recipients[i]
       if (recipient === undefined) continue
-      if (gate?.(recipient.session, message) === false) {
+      if (gate?.(recipient.session, message, recipient) === false) {
         this.#services.dropped(recipient.session, message, 'notAuthorized')
         continue
       }
@@ -113,7 +113,7 @@ export class Router {
     for (let i = 0; i < recipients.length; i++) {
       const recipient = recipients[i]?.session === publisher ? recipients[i]?.forPublisher : recipients[i]
       if (recipient === undefined) continue
-      if (gate?.(recipient.session, message) === false) {
+      if (gate?.(recipient.session, message, recipient) === false) {
         this.#services.dropped(recipient.session, message, 'notAuthorized')
         continue
       }

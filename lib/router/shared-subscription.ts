@@ -4,8 +4,8 @@ import type { SubscriptionOptions } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Share } from '../session/delivery.ts'
 import type { Session } from '../session/session.ts'
-import type { RemoteNode} from './remote-node.ts';
-import { type Outgoing } from './remote-node.ts'
+import type { DeliveryGate } from './delivery-gate.ts'
+import type { Outgoing, RemoteNode } from './remote-node.ts'
 
 /**
  * Who gets the next message of a Shared Subscription: each in turn; any; the same until it leaves; the one with the fewest
@@ -13,9 +13,6 @@ import { type Outgoing } from './remote-node.ts'
  */
 export const sharedSubscriptionStrategies = ['roundRobin', 'random', 'sticky', 'leastInFlight', 'hashTopic', 'hashClient'] as const
 export type SharedSubscriptionStrategy = (typeof sharedSubscriptionStrategies)[number]
-
-/** Whether a message may go to a Session; undefined where nobody asks. */
-export type DeliveryGate = ((session: Session, message: Message) => boolean) | undefined
 
 interface Member extends DeliveryOptions {
   readonly session: Session

@@ -17,9 +17,6 @@ export class ClientRights {
   /** What was last published to, and whether it may be: Clients mostly publish to the topic of their last message. */
   #lastTopic = ''
   #mayPublishLast = false
-  /** The same of what came to it. */
-  #lastDelivered = ''
-  #mayGetLast = false
 
   constructor (client: ClientInfo, rules: RuleSet, own: readonly AppliedRule[]) {
     const { clientIdentifier, username, claims } = client
@@ -49,11 +46,7 @@ export class ClientRights {
   }
 
   mayGet (topicName: string): boolean {
-    if (topicName !== this.#lastDelivered) {
-      this.#mayGetLast = this.#delivered.get(topicName, 0) ?? this.#delivered.set(topicName, 0, this.#judge(delivery, topicName))
-      this.#lastDelivered = topicName
-    }
-    return this.#mayGetLast
+    return this.#delivered.get(topicName, 0) ?? this.#delivered.set(topicName, 0, this.#judge(delivery, topicName))
   }
 
   /** Whether everything may be subscribed to that a filter, which may be that of a Shared Subscription, can match. */

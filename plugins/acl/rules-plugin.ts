@@ -76,8 +76,6 @@ class RuleKeeper {
   #rights = new WeakMap<ClientInfo, ClientRights>()
   /** Of the Client that was asked about last: its messages come several at a time. */
   #last: ClientRights | undefined = undefined
-  /** Of the one that got a message last: what a Client publishes mostly goes to another one. */
-  #lastReceiver: ClientRights | undefined = undefined
   readonly #file: ReloadableFile | undefined
   #broker: Broker | undefined = undefined
   /** Not during `setup`: plugins that are not set up yet would take subscriptions away. */
@@ -94,11 +92,6 @@ class RuleKeeper {
     return last?.client === client && last.isCurrent ? last : this.#last = this.#find(client)
   }
 
-  #rightsOfReceiver (client: ClientInfo): ClientRights {
-    const last = this.#lastReceiver
-    return last?.client === client && last.isCurrent ? last : this.#lastReceiver = this.#find(client)
-  }
-
   async setup (broker: Broker): Promise<void> {
     this.#broker = broker
     await (this.#file === undefined ? this.#take('') : this.#file.open(broker))
@@ -113,7 +106,7 @@ class RuleKeeper {
     this.#file?.close()
     this.#unhookDeliver?.()
     this.#broker = undefined
-    this.#last = this.#lastReceiver = undefined
+    this.#last = undefined
   }
 
   #find (client: ClientInfo): ClientRights {
@@ -134,11 +127,11 @@ class RuleKeeper {
   #apply (broker: Broker, rules: RuleSet): void {
     this.#rules = rules
     this.#rights = new WeakMap()
-    this.#last = this.#lastReceiver = undefined
+    this.#last = undefined
     if (rules.hasDeliver) this.#unhookDeliver ??= broker.hook(this.#deliverHook)
     else this.#unhookDeliver = this.#unhookDeliver?.() as undefined
   }
 
-  /** Asked for each message to each Client, so it is only registered while there is something to ask. */
-  readonly #deliverHook: Hooks = { authorizeDeliver: ({ client, topicName }) => this.#rightsOfReceiver(client).mayGet(topicName) }
+  /** Only registered while there is something to ask. */
+  readonly #deliverHook: Hooks = { authorizeTopic: ({ client, topicName }) => this.#find(client).mayGet(topicName) }
 }

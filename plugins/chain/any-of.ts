@@ -15,6 +15,7 @@ export function anyOf<Data = unknown> (...plugins: readonly Plugin<Data>[]): Com
     authenticate: branches => request => authenticateByAny(branches.flat(), request),
     authorizePublish: branches => among(branches, authorizeByAny),
     authorizeSubscribe: branches => among(branches, authorizeByAny),
+    authorizeTopic: branches => among(branches, allowedAtOnce),
     authorizeDeliver: branches => among(branches, allowedAtOnce),
   })
   return combination(`anyOf(${plugins.map(({ name }) => name).join(', ')})`, plugins, (broker, member, hooks) => lists.register(broker, member, hooks))

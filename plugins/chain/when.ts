@@ -41,6 +41,7 @@ const table: Table = {
   authorizeClient: [ofClient, true],
   authorizePublish: [ofClient, true],
   authorizeSubscribe: [ofClient, true],
+  authorizeTopic: [ofClient, true],
   authorizeDeliver: [ofClient, true],
   onConnect: [ofClient, undefined],
   onPublish: [ofClient, undefined],

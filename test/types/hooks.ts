@@ -18,6 +18,7 @@ export const everyHook: Hooks<User> = {
   authenticate: () => ({ allow: true, data: { name: 'ada', roles: [] } }),
   authorizePublish: ({ client }) => { isUser(client.data); return true },
   authorizeSubscribe: ({ client }) => { isUser(client.data); return true },
+  authorizeTopic: ({ client }) => { isUser(client.data); return true },
   authorizeDeliver: ({ client }) => { isUser(client.data); return true },
   onConnect: ({ client }) => { isUser(client.data); return undefined },
   onPublish: ({ client }) => { isMaybeClient(client); return undefined },
@@ -57,6 +58,8 @@ export const faults: Hooks<User>[] = [
   { authorizePublish: () => 'yes' },
   // @ts-expect-error: it must answer at once
   { authorizeDeliver: () => Promise.resolve(true) },
+  // @ts-expect-error: it must answer at once
+  { authorizeTopic: () => Promise.resolve(true) },
   // @ts-expect-error: it must answer at once
   { authorizeConnection: () => Promise.resolve(true) },
   // @ts-expect-error: it is called topicName

@@ -1,0 +1,16 @@
+import type { Message } from '../contract/message.ts'
+import type { Session } from '../session/session.ts'
+
+/** Whether a Client may get messages of one topic, and what that is founded on: when any of it has changed, the hooks are asked again. */
+export interface TopicVerdict {
+  readonly client: object
+  readonly hooks: object
+  readonly revalidations: number
+  readonly isAllowed: boolean
+}
+
+/** Where the verdict of one Session and one topic is remembered. */
+export interface Judged { verdict: TopicVerdict | undefined }
+
+/** Whether a message may go to a Session; undefined where nobody asks. Without `judged` nothing is remembered. */
+export type DeliveryGate = ((session: Session, message: Message, judged?: Judged) => boolean) | undefined
