@@ -16,11 +16,14 @@ export const variants = {
 
 export type VariantId = keyof typeof variants
 
+/** `none` a second time: what differs between the two is not the plugins' doing. */
+export const again = 'none again' as const
+
 /** Myelin as built in a folder, with one of the variants. */
-export function variant (root: string, id: VariantId): BrokerUnderTest {
+export function variant (root: string, id: VariantId, name: string = id): BrokerUnderTest {
   const host = join(import.meta.dirname, `server${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
   return {
-    name: id,
+    name,
     version: versionIn(root),
     accesses: ['tcp'],
     protocolVersions: [4, 5],
