@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { duplexPair } from 'node:stream'
 import { createBroker, ErrorCode, memoryStore, ReasonCode, version, type BrokerOptions, type Plugin } from '../lib/index.ts'
-import { PacketType } from '../lib/packet/packets.ts'
+import { PacketType, type WillFields } from '../lib/packet/packets.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { startObserved, tryConnect } from './support/observe.ts'
@@ -214,6 +214,21 @@ t.test('$SYS: no Client can write it, by PUBLISH, by Topic Alias or by Will Mess
   const [, connack] = await tryConnect(test, { clientIdentifier: 'other', will: { topicName, payload: Buffer.from('forged'), qos: 0, retain: true, properties: undefined } })
   t.equal(connack?.reasonCode, ReasonCode.notAuthorized)
   t.equal((await sysValues(test)).get(topicName), `myelin version ${version}`)
+})
+
+t.test('$SYS: a bridge may say whether it is there, by PUBLISH and by Will Message, where the host lets it', async t => {
+  const test = await startBroker(t, { hooks: { authorizePublish: ({ topicName }) => !topicName.includes('mallory') } })
+  const state = (name: string): string => `$SYS/broker/connection/${name}/state`
+  const will = (topicName: string): WillFields => ({ topicName, payload: Buffer.from('0'), qos: 1, retain: true, properties: undefined })
+  const [bridge] = await connect(test, { will: will(state('hall')) })
+  const codes = [[state('hall'), ReasonCode.noMatchingSubscribers], [state('mallory'), ReasonCode.notAuthorized], ['$SYS/broker/connection/hall', ReasonCode.notAuthorized],
+    [state('a/b'), ReasonCode.notAuthorized], [`${state('hall')}/x`, ReasonCode.notAuthorized], [`x${state('hall')}`, ReasonCode.noMatchingSubscribers]] as const
+  for (const [topicName, reasonCode] of codes) t.match(await bridge.publish(topicName, '1', { retain: true, qos: 1, packetIdentifier: 1 }).take(), [{ reasonCode }], topicName)
+  t.strictSame([...await sysValues(test)], [[state('hall'), '1']])
+  await bridge.vanish()
+  t.strictSame([...await sysValues(test)], [[state('hall'), '0']])
+  const [, connack] = await tryConnect(test, { clientIdentifier: 'other', will: will(state('mallory')) })
+  t.equal(connack?.reasonCode, ReasonCode.notAuthorized)
 })
 
 t.test('$SYS: subscribers of # and + do not get it [MQTT-4.7.2-1]', async t => {

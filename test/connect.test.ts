@@ -111,6 +111,33 @@ t.test('a protocol version that is not supported gets CONNACK 0x84, or 0x01 in 3
   t.equal(three.isEnded, true)
 })
 
+t.test('a bridge of MQTT 3.x, bit 7 of its protocol level says so, gets nothing back, and retained messages as such', async t => {
+  const versions = [[3, '83', '0006 4d5149736470'], [4, '84', '0004 4d515454']] as const
+  for (const [version, level, name] of versions) {
+    const test = await startBroker(t)
+    const bridge = new PacketClient(test.broker, version).write(`10 ${version === 3 ? '0f' : '0d'} ${name} ${level} 02 003c 0001 62`)
+    exactly(t, await bridge.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.success }])
+    t.match(await bridge.subscribe('a/#', { qos: 1 }), { reasonCodes: [1] })
+    t.match(await bridge.subscribe('$share/g/b', { qos: 1 }), { reasonCodes: [1] })
+    const [other] = await connect(test, { clientIdentifier: 'other', protocolVersion: version })
+    await other.subscribe('a/#')
+    bridge.publish('a/1', 'from it').publish('b', 'shared')
+    exactly(t, await bridge.messages(), [{ payload: Buffer.from('shared') }], level)
+    other.publish('a/2', 'to it', { retain: true })
+    exactly(t, await bridge.messages(), [{ payload: Buffer.from('to it'), retain: true }], level)
+    exactly(t, await other.messages(), [{ payload: Buffer.from('from it') }, { payload: Buffer.from('to it'), retain: false }], level)
+  }
+})
+
+t.test('5.0 has options in the place of that bit, and 3.x a name for each level: anything else is not supported [MQTT-3.1.2-2]', async t => {
+  const { broker } = await startBroker(t)
+  for (const [name, level] of [['0004 4d515454', '85'], ['0004 4d515454', '83'], ['0006 4d5149736470', '84'], ['0004 4d515454', '80']] as const) {
+    const client = new PacketClient(broker, 4).write(`10 ${name.startsWith('0006') ? '0f' : '0d'} ${name} ${level} 02 003c 0001 62`)
+    exactly(t, await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.unsupportedProtocolVersion }], level)
+    t.equal(client.isEnded, true, level)
+  }
+})
+
 forEachVersion(t, 'Client Identifiers: letters and digits, other characters, and up to the limit; the rest is refused with 0x85 [MQTT-3.1.3-3] [MQTT-3.1.3-5] [MQTT-3.1.3-8]', async (t, protocolVersion) => {
   const test = await startBroker(t)
   for (const clientIdentifier of ['a', '0123456789abcdefghijklmn'.slice(0, 23), 'ABCXYZ', 'ä/+# 🚲', 'x'.repeat(256)]) {

@@ -12,7 +12,7 @@ import type { Broker, ClientInfo, ConnectionInfo, Drop } from '../lib/index.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
 import { clientCertificate, clientKey } from './support/client-certificate.ts'
 import { own, transports, trusting } from './support/transports.ts'
-import { mosquitto, mosquittoVersion } from './support/mosquitto.ts'
+import { mosquitto, mosquittoServer, mosquittoVersion } from './support/mosquitto.ts'
 import { connected, dial, listen, networkBroker, type RealClient } from './support/network.ts'
 
 const versions = [4, 5] as const
@@ -355,6 +355,19 @@ for (const version of ['mqttv31', 'mqttv311', 'mqttv5']) {
     t.equal((await wills.next()).value?.payload.toString(), 'torn')
     await broker.publish('r', 'while away', { qos: 1 })
     t.match(await mosquitto(t, 'sub', port, ...kept, '-C', '3').output, /^(retained\n|while away\n){3}$/)
+  })
+}
+
+for (const version of ['mqttv31', 'mqttv311', 'mqttv50']) {
+  testMosquitto(`a Mosquitto broker is a bridge, and says whether it is there (${version})`, async t => {
+    const { broker, port, subscribed } = await mosquittoBroker(t)
+    const states = broker.subscribe('$SYS/broker/connection/+/state', { qos: 1 })
+    const isReady = subscribed()
+    const server = mosquittoServer(t, 'connection hall', `address 127.0.0.1:${port}`, 'remote_clientid hall', `bridge_protocol_version ${version}`, 'topic up/# both 1')
+    await isReady
+    t.match((await states.next()).value, { topicName: '$SYS/broker/connection/hall/state', payload: Buffer.from('1') })
+    server.kill('SIGKILL')
+    t.match((await states.next()).value, { payload: Buffer.from('0') })
   })
 }
 

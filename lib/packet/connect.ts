@@ -13,15 +13,22 @@ export interface ProtocolHead { readonly name: string, readonly level: number }
 const connectFlags = { reserved: 0x01, cleanStart: 0x02, will: 0x04, willRetain: 0x20, password: 0x40, username: 0x80 } as const
 const willQosShift = 3
 
-const supported: ReadonlyMap<number, string> = new Map([[3, 'MQIsdp'], [4, 'MQTT'], [5, 'MQTT']])
+/** Bit 7 of the protocol level, by which a Client of MQTT 3.x says that it is a bridge (a convention, not of the specification). */
+const bridgeBit = 0x80
+
+const supported: ReadonlyMap<number, string> = new Map([[3, 'MQIsdp'], [4, 'MQTT'], [5, 'MQTT'], [3 | bridgeBit, 'MQIsdp'], [4 | bridgeBit, 'MQTT']])
 
 export function readProtocolHead (reader: Reader): ProtocolHead {
   return { name: reader.readString(), level: reader.readByte() }
 }
 
+export function isBridge ({ level }: ProtocolHead): boolean {
+  return has(level, bridgeBit)
+}
+
 /** The version whose CONNACK the Client of that level understands best; undefined for another protocol's name, unless it says 5. */
 export function answerableVersion ({ name, level }: ProtocolHead): ProtocolVersion | undefined {
-  if (supported.get(level) === name) return level as ProtocolVersion
+  if (supported.get(level) === name) return versionOf(level)
   if (name !== 'MQTT' && name !== 'MQIsdp') return level === 5 ? 5 : undefined
   return level > 5 && level < 0x80 ? 5 : 4
 }
@@ -29,7 +36,11 @@ export function answerableVersion ({ name, level }: ProtocolHead): ProtocolVersi
 /** @throws MqttError Unsupported Protocol Version [MQTT-3.1.2-1] [MQTT-3.1.2-2] */
 export function supportedVersion ({ name, level }: ProtocolHead): ProtocolVersion {
   if (supported.get(level) !== name) throw unsupported(`${name} of level ${level} is not supported [MQTT-3.1.2-2]`)
-  return level as ProtocolVersion
+  return versionOf(level)
+}
+
+function versionOf (level: number): ProtocolVersion {
+  return (level & ~bridgeBit) as ProtocolVersion
 }
 
 function unsupported (message: string): MqttError {

@@ -3,7 +3,7 @@ import type { Limits } from '../base/limits.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { TopicTable } from '../topic/topic.ts'
 import { decodeAcknowledge } from './acknowledge.ts'
-import { answerableVersion, decodeConnack, decodeConnect, readProtocolHead, supportedVersion } from './connect.ts'
+import { answerableVersion, decodeConnack, decodeConnect, isBridge, readProtocolHead, supportedVersion } from './connect.ts'
 import { decodeAuth, decodeDisconnect } from './disconnect.ts'
 import { PacketType } from './packets.ts'
 import type { ConnectPacket, Packet, PingreqPacket, PingrespPacket, ProtocolVersion } from './packets.ts'
@@ -39,6 +39,7 @@ export class Decoder {
   #held = emptyBytes
   #heldLength = 0
   #heldSize = 0
+  #isBridge = false
 
   /** @param reader holds nothing between two calls, so all decoders may have the same */
   constructor (topics: TopicTable, limits: Limits, reader: Reader = new Reader()) {
@@ -150,6 +151,7 @@ export class Decoder {
     const head = readProtocolHead(this.#reader)
     this.protocolVersion ??= answerableVersion(head)
     if (flags !== 0) throw malformed(`CONNECT with flags ${flags} [MQTT-2.1.3-1]`) // not before it can be answered
+    this.#isBridge = isBridge(head)
     const packet = decodeConnect(this.#reader, supportedVersion(head), this.#limits.maximumUserProperties)
     this.maximumPacketSize = this.#limits.maximumPacketSize
     return packet
@@ -165,7 +167,7 @@ export class Decoder {
       case PacketType.pubrel:
       case PacketType.pubcomp: return decodeAcknowledge(reader, type, version, maximum)
       case PacketType.connack: return decodeConnack(reader, version, maximum)
-      case PacketType.subscribe: return decodeSubscribe(reader, version, maximum)
+      case PacketType.subscribe: return decodeSubscribe(reader, version, maximum, this.#isBridge)
       case PacketType.suback: return decodeSuback(reader, version, maximum)
       case PacketType.unsubscribe: return decodeUnsubscribe(reader, version, maximum)
       case PacketType.unsuback: return decodeUnsuback(reader, version, maximum)

@@ -10,25 +10,25 @@ import { Writer } from './writer.ts'
 /** Subscription Options (section 3.8.3.1). */
 const optionBits = { qos: 0x03, noLocal: 0x04, retainAsPublished: 0x08, retainHandlingShift: 4 } as const
 
-/** Decodes SUBSCRIBE (section 3.8). */
-export function decodeSubscribe (reader: Reader, version: ProtocolVersion, maximumUserProperties: number): SubscribePacket {
+/** Decodes SUBSCRIBE (section 3.8); that of a bridge means No Local and Retain As Published, which MQTT 3.x cannot say. */
+export function decodeSubscribe (reader: Reader, version: ProtocolVersion, maximumUserProperties: number, isBridge = false): SubscribePacket {
   const packetIdentifier = reader.readPacketIdentifier()
   const properties = version === 5 ? readProperties(reader, PacketType.subscribe, maximumUserProperties) : undefined
   const subscriptions: SubscriptionRequest[] = []
-  while (!reader.atEnd) subscriptions.push(readSubscription(reader, version))
+  while (!reader.atEnd) subscriptions.push(readSubscription(reader, version, isBridge))
   if (subscriptions.length === 0) throw protocolError('SUBSCRIBE without a Topic Filter [MQTT-3.8.3-2]')
   return { type: PacketType.subscribe, packetIdentifier, subscriptions, properties }
 }
 
-function readSubscription (reader: Reader, version: ProtocolVersion): SubscriptionRequest {
+function readSubscription (reader: Reader, version: ProtocolVersion, isBridge: boolean): SubscriptionRequest {
   const topicFilter = reader.readString()
   const options = reader.readByte()
   checkOptions(options, version)
   return {
     topicFilter,
     qos: (options & optionBits.qos) as QoS,
-    noLocal: (options & optionBits.noLocal) !== 0,
-    retainAsPublished: (options & optionBits.retainAsPublished) !== 0,
+    noLocal: (options & optionBits.noLocal) !== 0 || isBridge && !topicFilter.startsWith('$share/'), // [MQTT-3.8.3-4]
+    retainAsPublished: (options & optionBits.retainAsPublished) !== 0 || isBridge,
     retainHandling: (options >> optionBits.retainHandlingShift) as RetainHandling,
   }
 }

@@ -5,6 +5,7 @@ import { Message } from '../contract/message.ts'
 import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
 import { PacketType, QoS, type Properties, type PublishPacket } from '../packet/packets.ts'
 import type { PendingMessage } from '../store/pending-message.ts'
+import { isReserved } from '../topic/topic-name.ts'
 import { emptyTopic, type Topic } from '../topic/topic.ts'
 import type { Client } from './client.ts'
 import { checkedTopic, checkResponseTopic, expiresAt, publishMessage, type Published } from './publish-message.ts'
@@ -91,7 +92,7 @@ function checkProperties (properties: Properties): void {
 
 /** What is well formed, and still not taken. */
 function refusalOf (packet: PublishPacket, topic: Topic): ReasonCode | undefined {
-  if (topic.name.startsWith('$SYS/')) return ReasonCode.notAuthorized // the broker's own
+  if (isReserved(topic.name)) return ReasonCode.notAuthorized
   if (packet.properties?.payloadFormatIndicator === 1 && !isUtf8(packet.payload)) return ReasonCode.payloadFormatInvalid
   return undefined
 }

@@ -4,6 +4,7 @@ import { isUtf8 } from '../base/utf8.ts'
 import { Message, Origin } from '../contract/message.ts'
 import type { ConnectPacket } from '../packet/packets.ts'
 import type { Session, Will } from '../session/session.ts'
+import { isReserved } from '../topic/topic-name.ts'
 import type { BrokerServices } from './broker-services.ts'
 import type { Client } from './client.ts'
 import { ConnectRefused } from './failure.ts'
@@ -22,7 +23,7 @@ export async function authorizeWill (client: Client, packet: ConnectPacket): Pro
 }
 
 async function verdict (client: Client, message: Message): Promise<ReasonCode> {
-  if (message.topicName.startsWith('$SYS/')) return ReasonCode.notAuthorized
+  if (isReserved(message.topicName)) return ReasonCode.notAuthorized
   if (message.properties?.payloadFormatIndicator === 1 && !isUtf8(message.payload)) return ReasonCode.payloadFormatInvalid
   const { hooks } = client.services
   return hooks.authorizePublish({ client, topicName: message.topicName, message, isWill: true })

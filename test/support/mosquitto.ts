@@ -1,5 +1,8 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Test } from 'tap'
 
@@ -14,6 +17,16 @@ export interface MosquittoRun {
   readonly child: ChildProcess
   /** What it printed, once it has ended. Rejects when its exit code is not 0. */
   readonly output: Promise<string>
+}
+
+/** Starts a Mosquitto broker with those lines in its configuration; it is killed with the test. Debian has it in a folder that is not in everybody's PATH. */
+export function mosquittoServer (t: Test, ...lines: string[]): ChildProcess {
+  const folder = mkdtempSync(join(tmpdir(), 'myelin-')) // short: the path of a socket has 108 bytes at most
+  t.teardown(() => { rmSync(folder, { recursive: true }) })
+  writeFileSync(join(folder, 'conf'), ['user root', `listener 0 ${join(folder, 'socket')}`, ...lines, ''].join('\n'))
+  const child = spawn('mosquitto', ['-c', join(folder, 'conf')], { stdio: 'ignore', env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin` } })
+  t.teardown(() => { child.kill('SIGKILL') })
+  return child
 }
 
 /** Starts `mosquitto_pub`, `mosquitto_sub` or `mosquitto_rr` against a port of this machine; it is killed with the test. */
