@@ -195,8 +195,16 @@ t.test('roundRobin takes the members in turn', async t => {
   const group = await members(test, 3)
   await publish(test, ['0', '1', '2', '3', '4', '5'], 0)
   const got = await Promise.all(group.map(client => client.payloads()))
-  t.strictSame(got.map(([a, b]) => Number(b) - Number(a)), [3, 3, 3])
-  t.strictSame(got.map(({ length }) => length), [2, 2, 2])
+  t.strictSame(got, [['0', '3'], ['1', '4'], ['2', '5']], 'from the one that came first on')
+})
+
+t.test('roundRobin passes over nobody when a member leaves', async t => {
+  const test = await start(t, 'roundRobin')
+  const group = await members(test, 4)
+  await publish(test, ['0', '1', '2'], 0)
+  await group[0]?.vanish()
+  await publish(test, ['3', '4'], 0)
+  t.strictSame(await Promise.all(group.slice(1).map(client => client.payloads())), [['1', '4'], ['2'], ['3']])
 })
 
 t.test('random leaves nobody out', async t => {
@@ -216,6 +224,18 @@ t.test('sticky stays with one until it leaves', async t => {
   await group[counts.indexOf(10)]?.vanish()
   await publish(test, digits, 0)
   t.strictSame((await Promise.all(group.map(async client => (await client.payloads()).length))).sort((a, b) => a - b), [0, 0, 10])
+})
+
+t.test('sticky stays when another one leaves', async t => {
+  const test = await start(t, 'sticky')
+  const [away] = await open(test, lasting({ clientIdentifier: 'away' }))
+  await away.subscribe(filter)
+  await away.vanish()
+  const [first] = await members(test, 2) as [PacketClient, PacketClient]
+  await publish(test, ['0'], 0)
+  await open(test, { clientIdentifier: 'away', cleanStart: true })
+  await publish(test, ['1'], 0)
+  t.strictSame(await first.payloads(), ['0', '1'])
 })
 
 t.test('leastInFlight spares a member that does not acknowledge', async t => {

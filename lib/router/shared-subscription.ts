@@ -28,7 +28,8 @@ export class SharedSubscription implements Share {
   readonly #gate: () => DeliveryGate
   readonly #outgoing: Outgoing | undefined
   #members: Member[] = []
-  #next = 0
+  /** Who had the last message. */
+  #last = -1
   /** Other nodes with members, and how many of those are connected; in the order of their generations, which all nodes agree on. */
   #remotes: Map<RemoteNode, number> | undefined = undefined
   #turn = 0
@@ -62,7 +63,10 @@ export class SharedSubscription implements Share {
   }
 
   delete (session: Session): void {
-    this.#members = this.#members.filter(member => member.session !== session)
+    const index = this.#members.findIndex(member => member.session === session)
+    if (index === -1) return
+    this.#members = this.#members.toSpliced(index, 1)
+    if (index <= this.#last) this.#last--
   }
 
   /** Returns false when no member can have the message. */
@@ -145,7 +149,7 @@ export class SharedSubscription implements Share {
       const index = (start + i) % members.length
       const member = members[index] as Member
       if (member.session === except || !isEligible(member, message, isOfflineToo) || gate?.(member.session, message) === false) continue
-      this.#next = index
+      this.#last = index
       return member
     }
     return undefined
@@ -153,9 +157,9 @@ export class SharedSubscription implements Share {
 
   #start (message: Message, except: object | undefined): number {
     switch (this.#strategy) {
-      case 'roundRobin': return this.#next + 1
+      case 'roundRobin': return this.#last + 1
       case 'random': return Math.floor(Math.random() * this.#members.length)
-      case 'sticky': return this.#next
+      case 'sticky': return Math.max(this.#last, 0)
       case 'leastInFlight': return this.#leastInFlight(except)
       case 'hashTopic': return hash(message.topicName)
       case 'hashClient': return hash(message.publisher ?? '')
@@ -163,10 +167,10 @@ export class SharedSubscription implements Share {
   }
 
   #leastInFlight (except: object | undefined): number {
-    let least = this.#next + 1
+    let least = this.#last + 1
     let fewest = Infinity
     for (let i = 1; i <= this.#members.length; i++) { // from the next on, so that equals take turns
-      const index = (this.#next + i) % this.#members.length
+      const index = (this.#last + i) % this.#members.length
       const { session } = this.#members[index] as Member
       const count = session.outbox.inFlightCount + session.outbox.waitingCount
       if (session === except || !session.isAttached || count >= fewest) continue
