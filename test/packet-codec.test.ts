@@ -158,6 +158,16 @@ t.test('a whole packet in a chunk is not copied, and its topic is shared', t => 
   t.end()
 })
 
+t.test('a name that is too long to be allowed is not kept when its packet is gone', t => {
+  const table = new TopicTable()
+  for (const [length, isKept] of [[4096, true], [4097, false], [65_535, false]] as const) {
+    const topic = table.named('x'.repeat(length))
+    t.equal(topic.bytes.length, length)
+    t.equal(table.named('x'.repeat(length)) === topic, isKept, String(length))
+  }
+  t.end()
+})
+
 t.test('push() before the last chunk is used up is a mistake of the caller', t => {
   const decoder = decoderFor(4)
   decoder.push(Buffer.from('c000c000', 'hex'))

@@ -22,6 +22,9 @@ export class Topic {
 /** The topic of a PUBLISH that names none, because a Topic Alias stands for it (section 3.3.2.3.4). */
 export const emptyTopic: Topic = new Topic('')
 
+/** Bytes of the longest name that a {@link TopicTable} keeps: a name is read before it is known whether it may be that long. */
+const longestKept = 4096
+
 /**
  * The topics that were last used: one slot for each hash, the newer takes the place of the older, so memory is bounded.
  * Finding a known topic costs one pass over its bytes: no string is made, nothing is validated again.
@@ -45,7 +48,7 @@ export class TopicTable {
     const known = this.#slots[slot]
     if (known !== undefined && isSame(known.bytes, bytes, start, end)) return known
     const topic = new Topic(decodeUtf8(bytes, start, end), copyOf(bytes, start, end))
-    this.#slots[slot] = topic
+    if (end - start <= longestKept) this.#slots[slot] = topic
     return topic
   }
 
