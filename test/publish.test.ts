@@ -49,9 +49,19 @@ forEachVersion(t, 'Topic Names pass unchanged: no normalization, no trimming, no
   t.strictSame(await exact.payloads(), ['\u00e9'])
 })
 
+forEachVersion(t, 'Topic Names and Topic Filters of 256 levels pass (section 4.7.3)', async (t, version) => {
+  const [subscriber, publisher] = await pair(await startBroker(t), version)
+  const filters = ['/'.repeat(255), `${'+/'.repeat(255)}+`, `${'l/'.repeat(255)}l`, `${'l/'.repeat(200)}#`]
+  for (const filter of filters) t.match(await subscriber.subscribe(filter), { reasonCodes: [2] })
+  for (const name of [filters[0], filters[2]] as string[]) publisher.publish(name, 'x', { retain: true })
+  t.strictSame((await subscriber.messages()).map(({ topic }) => topic.name), [filters[0], filters[2]])
+  t.match(await subscriber.subscribe(`${'/'.repeat(250)}#`), { reasonCodes: [2] })
+  t.strictSame((await subscriber.messages()).map(({ topic }) => topic.name), [filters[0]])
+})
+
 forEachVersion(t, 'a Topic Name with wildcards, or over the limits, ends the connection [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-3]', async (t, version) => {
   const test = await startBroker(t)
-  for (const name of ['#', '+', 'a/#', 'a+b', 'x'.repeat(4097), Array(65).fill('l').join('/')]) {
+  for (const name of ['#', '+', 'a/#', 'a+b', 'x'.repeat(4097), Array(257).fill('l').join('/')]) {
     const [client] = await connect(test, { protocolVersion: version })
     client.publish(name, 'x')
     exactly(t, await client.take(), version === 5 ? disconnect(ReasonCode.topicNameInvalid) : [], name)

@@ -10,7 +10,7 @@ export interface Limits {
   maximumClientIdentifierLength: number
   /** UTF-8 bytes of a Topic Name or Topic Filter. Default 4,096. */
   maximumTopicLength: number
-  /** Levels of a Topic Name or Topic Filter. Default 64. */
+  /** Levels of a Topic Name or Topic Filter. Default 256. */
   maximumTopicLevels: number
   /** Subscriptions of one Session. Default 10,000. */
   maximumSubscriptions: number
@@ -72,7 +72,7 @@ export const defaultLimits: Readonly<Limits> = {
   connectTimeoutMs: 10_000,
   maximumClientIdentifierLength: 256,
   maximumTopicLength: 4096,
-  maximumTopicLevels: 64,
+  maximumTopicLevels: 256,
   maximumSubscriptions: 10_000,
   receiveMaximum: 100,
   maximumInFlight: 2_000,
