@@ -120,6 +120,15 @@ t.test('preConnect and authenticate decide who comes in', async t => {
   ])
 })
 
+for (const [returnCode, told] of [[1, 5], [2, 2], [3, 3], [4, 4], [5, 5], [6, 5], [Number.NaN, 5]] as const) {
+  t.test(`an error of authenticate with return code ${returnCode} is told as ${told}, to the client and to the event`, async t => {
+    const world = new World(t, { authenticate: (_client, _username, _password, done) => { done(Object.assign(new Error('no'), { returnCode })) } })
+    const failed = once(world.aedes, 'clientError')
+    await t.rejects(world.dial({ username: 'ada' }), { code: told })
+    t.match((await failed)[1], { message: 'no', errorCode: told })
+  })
+}
+
 t.test('a handler that never calls back is a refusal', async t => {
   const clock = new FakeClock()
   const asked = deferred()

@@ -23,13 +23,14 @@ export interface BridgeHost {
   readonly isOpen: boolean
 }
 
-/** Return codes of MQTT 3.1.1 (section 3.2.2.3) as Reason Codes. */
+const notAuthorized = 5
+
+/** Return codes of MQTT 3.1.1 (section 3.2.2.3) that `authenticate` may refuse with, as Reason Codes. */
 const reasonCodes: ReadonlyMap<number | undefined, ReasonCode> = new Map([
-  [1, ReasonCode.unsupportedProtocolVersion],
   [2, ReasonCode.clientIdentifierNotValid],
   [3, ReasonCode.serverUnavailable],
   [4, ReasonCode.badUserNameOrPassword],
-  [5, ReasonCode.notAuthorized],
+  [notAuthorized, ReasonCode.notAuthorized],
 ])
 
 /** Ends that are nobody's error. */
@@ -87,7 +88,7 @@ export class Bridge {
     const { preConnect } = this.#host.aedes
     if (preConnect === undefined) return this.#identify(client, packet)
     return then(answerOf<boolean>(done => preConnect(client, packet, done)), (answer): MaybePromise<AuthenticateResult> =>
-      isAllowed(answer) ? this.#identify(client, packet) : this.#deny(client, answer, ReasonCode.notAuthorized))
+      isAllowed(answer) ? this.#identify(client, packet) : this.#deny(client, answer, notAuthorized))
   }
 
   #identify (client: AedesClient, packet: ConnectPacket): MaybePromise<AuthenticateResult> {
@@ -97,12 +98,13 @@ export class Bridge {
     const allow = { allow: true, clientIdentifier: clientId } as const
     if (authenticate === undefined) return this.#host.isOpen ? allow : undefined
     return then(answerOf<boolean>(done => authenticate(client, packet.username, packet.password, done)), (answer): AuthenticateResult =>
-      isAllowed(answer) ? allow : this.#deny(client, answer, reasonCodes.get((answer.error as AuthenticateError | undefined)?.returnCode) ?? ReasonCode.notAuthorized))
+      isAllowed(answer) ? allow : this.#deny(client, answer, (answer.error as AuthenticateError | undefined)?.returnCode))
   }
 
-  #deny (client: AedesClient, { error }: Answer<boolean>, reasonCode: ReasonCode): AuthenticateResult {
-    client.refusal = error
-    return { allow: false, reasonCode }
+  #deny (client: AedesClient, { error }: Answer<boolean>, returnCode: number = notAuthorized): AuthenticateResult {
+    const errorCode = reasonCodes.has(returnCode) ? returnCode : notAuthorized
+    if (error !== undefined) client.refusal = Object.assign(error, { errorCode })
+    return { allow: false, reasonCode: reasonCodes.get(returnCode) ?? ReasonCode.notAuthorized }
   }
 
   /** Another hook or method may have let it in, and under another identifier. */

@@ -5,8 +5,8 @@ import type { AedesPublishPacket, ConnectPacket, Subscription } from './packets.
 /** How a handler answers: an error, or what it was asked for. */
 export type Done<T = void> = (error?: Error | null, answer?: T | null) => void
 
-/** An error of `authenticate` may say what the Client is told: 1 to 5 (MQTT 3.1.1 section 3.2.2.3). Default 5, not authorized. */
-export interface AuthenticateError extends Error { returnCode?: number }
+/** An error of `authenticate` may say what the Client is told: 2 to 5 (MQTT 3.1.1 section 3.2.2.3). Default 5, not authorized. The event has it as `errorCode`. */
+export interface AuthenticateError extends Error { returnCode?: number, errorCode?: number }
 
 /**
  * The handlers of Aedes: given as options, or assigned later. A handler that throws, or does not answer within 5 seconds, has refused; so has an
