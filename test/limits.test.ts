@@ -254,7 +254,7 @@ limit({ maximumOutboundTopicAliases: 1 }, 'the broker uses no more, whatever the
   const [client] = await connect(test, { properties: { topicAliasMaximum: 10 } })
   await client.subscribe('#')
   for (const topicName of ['a', 'b', 'c']) await test.broker.publish(topicName, 'x')
-  t.strictSame((await client.messages()).map(({ properties }) => properties?.topicAlias), [1, 1, 1])
+  t.strictSame((await client.messages()).map(({ properties }) => properties?.topicAlias), [1, undefined, undefined])
 })
 
 limit({ maximumUserProperties: 3 }, 'a packet with more ends the connection with 0x97', async (t, test) => {

@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { ReasonCode, type MessageProperties } from '../lib/index.ts'
 import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet/packets.ts'
@@ -318,12 +318,21 @@ t.test('Topic Aliases of the broker', t => {
     ])
   })
 
-  t.test('the least recently used makes room', async t => {
+  async function aliasesOf (t: Test, names: readonly string[]): Promise<string[]> {
     const test = await startBroker(t)
     const [client] = await connect(test, { properties: { topicAliasMaximum: 2 } })
     await client.subscribe('#')
-    for (const name of ['a', 'b', 'a', 'c', 'a', 'b', 'c']) await test.broker.publish(name, 'x')
-    t.strictSame(resolve(await client.messages(), 2).map(({ name, alias, isNamed }) => `${name}${alias}${isNamed ? '!' : ''}`), ['a1!', 'b2!', 'a1', 'c2!', 'a1', 'b2!', 'c1!'])
+    for (const name of names) await test.broker.publish(name, 'x')
+    return resolve(await client.messages(), 2).map(({ name, alias, isNamed }) => `${name}${alias}${isNamed ? '!' : ''}`)
+  }
+
+  t.test('topics that come when all are in use are named, and take none away', async t => {
+    t.strictSame(await aliasesOf(t, ['a', 'b', 'c', 'a', 'b', 'c', 'c', 'a']), ['a1!', 'b2!', 'c0!', 'a1', 'b2', 'c0!', 'c0!', 'a1'])
+  })
+
+  t.test('one that was not used for long makes room, the least recently used first', async t => {
+    const come = await aliasesOf(t, ['a', 'b', ...Array<string>(15).fill('a'), 'c', 'c', 'd', ...Array<string>(15).fill('c'), 'd', 'a'])
+    t.strictSame(come.filter((text, i) => text !== come[i - 1]), ['a1!', 'b2!', 'a1', 'c0!', 'c2!', 'd0!', 'c2', 'd1!', 'a0!'])
   })
 
   t.test('any sequence of topics comes out as it went in, within the maximum [MQTT-3.3.2-11] [MQTT-3.1.2-26]', async t => {
@@ -351,8 +360,8 @@ t.test('Topic Aliases of the broker', t => {
     const test = await startBroker(t, { limits: { maximumOutboundTopicAliases: 1 } })
     const [client] = await connect(test, { properties: { topicAliasMaximum: 100 } })
     await client.subscribe('#')
-    for (const name of ['a', 'b', 'b']) await test.broker.publish(name, 'x')
-    t.strictSame(resolve(await client.messages(), 1).map(({ isNamed }) => isNamed), [true, true, false])
+    for (const name of ['a', 'b', 'a', 'b']) await test.broker.publish(name, 'x')
+    t.strictSame(resolve(await client.messages(), 1).map(({ isNamed }) => isNamed), [true, true, false, true])
   })
 
   t.test('a message is sent whole where only the alias would make it too large [MQTT-3.1.2-24]', async t => {

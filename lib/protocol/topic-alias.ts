@@ -27,14 +27,18 @@ export class InboundTopicAliases {
   }
 }
 
+/** Messages that an alias stays unused before it makes room, for each alias that there is: topics that take turns would drive each other out. */
+const patience = 8
+
 /**
- * The Topic Aliases that the broker uses towards a Client: the least recently used makes room. Topics are compared by
- * identity, a few dozen at most, which is faster than a Map; a topic that was made anew just gets another alias.
+ * The Topic Aliases that the broker uses towards a Client: who came first keeps its alias for as long as it is used. Topics are
+ * compared by identity, a few dozen at most, which is faster than a Map; a topic that was made anew is another one.
  */
 export class OutboundTopicAliases {
   readonly #maximum: number
   readonly #topics: Topic[] = []
   readonly #usedAt: number[] = []
+  /** Messages so far. */
   #turn = 0
 
   /** @param maximum what the Client allows, and the broker's own limit */
@@ -44,20 +48,23 @@ export class OutboundTopicAliases {
 
   /** The topic's alias; 0 if it has none. */
   find (topic: Topic): number {
+    this.#turn++
     const index = this.#topics.indexOf(topic)
-    if (index >= 0) this.#usedAt[index] = ++this.#turn
+    if (index >= 0) this.#usedAt[index] = this.#turn
     return index + 1
   }
 
-  /** Gives the topic an alias; the PUBLISH that carries it must name the topic, too. */
+  /** Gives the topic an alias, or 0 when all are in use; the PUBLISH that carries it must name the topic, too. */
   assign (topic: Topic): number {
-    const index = this.#topics.length < this.#maximum ? this.#topics.length : this.#leastRecentlyUsed()
+    const index = this.#topics.length < this.#maximum ? this.#topics.length : this.#unused()
+    if (index === -1) return 0
     this.#topics[index] = topic
-    this.#usedAt[index] = ++this.#turn
+    this.#usedAt[index] = this.#turn
     return index + 1
   }
 
-  #leastRecentlyUsed (): number {
-    return this.#usedAt.indexOf(Math.min(...this.#usedAt))
+  #unused (): number {
+    const usedAt = Math.min(...this.#usedAt)
+    return this.#turn - usedAt > patience * this.#maximum ? this.#usedAt.indexOf(usedAt) : -1
   }
 }
