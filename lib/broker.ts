@@ -12,6 +12,7 @@ import { streamConnectionInfo, withProxyAddress } from './connection/connection-
 import { Connections } from './connection/connections.ts'
 import { readProxyHeader } from './connection/proxied-stream.ts'
 import type { ProxyAddress } from './connection/proxy-protocol.ts'
+import { roundMs } from './connection/rounds.ts'
 import { StreamTransport } from './connection/stream-transport.ts'
 import { WebSocketGate } from './connection/websocket-gate.ts'
 import type { UpgradeOptions, WebSocketOptions } from './connection/websocket-options.ts'
@@ -53,9 +54,6 @@ export interface ListenerOptions {
   /** Every connection begins with a PROXY protocol header, version 1 or 2, and has the address that it tells. Default false. */
   proxyProtocol?: boolean
 }
-
-/** Milliseconds between two looks at what is due or has been silent for too long. */
-const sweepMs = 500
 
 /**
  * Builds a broker, reads what its store has kept, and sets its plugins up.
@@ -121,7 +119,7 @@ export class Broker<Data = unknown, Attached = Data> {
   /** @internal From here on it looks after what falls due: plugins must be there, since a Will Message may be. */
   start (): void {
     const { clock } = this.#parts
-    this.#timers.push(clock.every(sweepMs, () => { this.#sweep() }))
+    this.#timers.push(clock.every(roundMs, () => { this.#sweep() }))
     if (this.#sysIntervalMs === 0) return
     const topics = new SysTopics(this.#parts, version, this.#sysIntervalMs)
     topics.publish()

@@ -4,6 +4,7 @@ import { connect as connectTcp, createServer, type AddressInfo, type Socket } fr
 import { Duplex, duplexPair } from 'node:stream'
 import { defaultLimits } from '../lib/base/limits.ts'
 import { Metrics } from '../lib/base/metrics.ts'
+import { roundMs, Rounds, type Due } from '../lib/connection/rounds.ts'
 import type { Hooks } from '../lib/contract/hooks.ts'
 import { silentLogger } from '../lib/contract/logger.ts'
 import { Message } from '../lib/contract/message.ts'
@@ -418,4 +419,30 @@ t.test('a Client that was let in late has its whole Keep Alive from then on', as
   await clock.advance(1_000)
   t.match(await client.take(), [{ type: PacketType.connack, reasonCode: ReasonCode.success }])
   t.equal(client.isEnded, false)
+})
+
+t.test('a round looks at what is due and at what is busy, each once, and at nothing else', async t => {
+  const clock = new FakeClock()
+  const rounds = new Rounds<Due & { readonly name: string }>(clock)
+  const due = (name: string): Due & { readonly name: string } => ({ name, dueRound: 0, place: 0, isBusy: false })
+  const make = async (): Promise<string[]> => {
+    const looked: string[] = []
+    await clock.advance(roundMs)
+    rounds.make(({ name }) => { looked.push(name) }, ({ name }) => { looked.push(`${name} is busy`) })
+    return looked.sort()
+  }
+  const [a, b, c, d, far] = ['a', 'b', 'c', 'd', 'far'].map(due) as [ReturnType<typeof due>, ReturnType<typeof due>, ReturnType<typeof due>, ReturnType<typeof due>, ReturnType<typeof due>]
+  for (const item of [a, b, c]) rounds.schedule(item, rounds.roundAt(clock.now() + 2 * roundMs - 1))
+  rounds.schedule(d, 1)
+  rounds.schedule(d, 2) // later than it stands already
+  rounds.schedule(far, Infinity)
+  rounds.remove(a)
+  rounds.remove(a)
+  rounds.watch(c)
+  rounds.watch(c)
+  t.same(await make(), ['c is busy', 'd'])
+  rounds.schedule(c, 0) // overdue
+  t.same(await make(), ['b', 'c'])
+  for (let round = 3; round < 127; round++) t.same(await make(), [], `round ${round}`)
+  t.same(await make(), ['far'], 'what is due later than rounds are kept for is looked at on the way')
 })

@@ -3,6 +3,7 @@ import type { Reader } from '../packet/reader.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { Flusher } from './flusher.ts'
 import type { FrameWriter } from './frame-writer.ts'
+import type { Due, Rounds } from './rounds.ts'
 
 /** What all connections of a broker share to read and to write with. */
 export interface ConnectionServices {
@@ -10,6 +11,7 @@ export interface ConnectionServices {
   readonly pool: BufferPool
   readonly flusher: Flusher
   readonly frames: FrameWriter
+  readonly rounds: Pick<Rounds<Due>, 'current' | 'roundAt' | 'schedule' | 'watch'>
   /** Filled anew for each PUBLISH that is sent. */
   readonly head: PublishHead
 }

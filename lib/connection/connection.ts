@@ -14,8 +14,11 @@ import { OutboundTopicAliases } from '../protocol/topic-alias.ts'
 import type { ConnectionServices } from './connection-services.ts'
 import { encodeWithin } from './fitting.ts'
 import { Output } from './output.ts'
+import { roundMs, type Due } from './rounds.ts'
 import type { Transport, TransportListener } from './transport.ts'
 
+/** Milliseconds that a connection has to close from its side once we have closed ours. */
+const closeLimitMs = 5_000
 /** Over this many bytes a backlog waits, so that a slow Client holds little memory and live messages overtake it. */
 const roomMark = 256 * 1024
 /** Bytes up to which a socket may not tell that it has drained, so a backlog must not wait for that. */
@@ -25,12 +28,13 @@ const drainMark = 64 * 1024
  * One Network Connection: bytes in, packets to the protocol one at a time; packets out, bytes gathered and written
  * once a turn. It knows nothing of what a packet means.
  */
-export class Connection implements NetworkSink, TransportListener {
+export class Connection implements NetworkSink, TransportListener, Due {
   readonly client: Client
-  /** Whether anything was received since the last look. */
-  isAlive: boolean = true
-  /** Milliseconds since the epoch: when it was last seen alive. Kept by `Connections`. */
-  aliveAt: number
+  dueRound = 0
+  place = 0
+  isBusy = false
+  /** The round that was the last one when something was received. */
+  #heardIn: number
   // Without a value that is no number, the engine would keep a box of 16 bytes for each of these.
   /** Since when it is over its limit and takes nothing; undefined when it is not. Kept by `Connections`. */
   congestedAt: number | undefined = undefined
@@ -72,7 +76,8 @@ export class Connection implements NetworkSink, TransportListener {
     this.#output = new Output(shared.pool)
     this.client = new Client(services, this, transport.info)
     this.#roomMark = Math.min(roomMark, Math.max(services.limits.maximumOutboxBytes, drainMark))
-    this.aliveAt = transport.info.connectedAt
+    this.#heardIn = shared.rounds.current
+    this.schedule()
   }
 
   // --- PacketSink
@@ -96,6 +101,7 @@ export class Connection implements NetworkSink, TransportListener {
     head.packetIdentifier = packetIdentifier
     head.subscriptionIdentifiers = subscriptionIdentifiers
     if (!this.#services.frames.write(this.#output, message, head, this.#aliases, this.#maximumPacketSize)) return false
+    if (qos !== 0) this.#services.rounds.watch(this) // what stays in flight is not to keep the chunk alive that it came in
     this.client.services.metrics.messagesSent++
     this.#written()
     return true
@@ -128,6 +134,8 @@ export class Connection implements NetworkSink, TransportListener {
     if (limits.topicAliasMaximum > 0) this.#aliases = new OutboundTopicAliases(limits.topicAliasMaximum)
   }
 
+  schedule (): void { this.#services.rounds.schedule(this, this.#due) }
+
   fail (error: MqttError): void {
     if (this.isClosed) return
     if (error.cause !== undefined && error.code !== ErrorCode.hookFailed) this.client.services.logger.error({ err: error.cause, clientIdentifier: this.client.clientIdentifier }, error.message)
@@ -150,7 +158,7 @@ export class Connection implements NetworkSink, TransportListener {
 
   received (chunk: Buffer): void {
     if (this.isClosed) return
-    this.isAlive = true
+    this.#heardIn = this.#services.rounds.current
     this.client.services.metrics.bytesReceived += chunk.length
     if (this.#held !== undefined) {
       this.#hold(chunk)
@@ -164,6 +172,7 @@ export class Connection implements NetworkSink, TransportListener {
   drained (): void {
     this.#queued = this.transport.queuedBytes
     if (this.isClosed) return
+    if (this.#queued > 0) this.#services.rounds.watch(this) // not every stream says when it has drained: one with a large high-water mark does not
     if (this.#queued < roomMark && this.#output.length > 0) this.#schedule()
     if (this.hasRoom) this.client.session?.outbox.pump()
     if (this.isPaused) this.#regulate()
@@ -182,9 +191,18 @@ export class Connection implements NetworkSink, TransportListener {
     if (!this.#isEnding) this.#onEnded(this)
   }
 
+  /** Whether its time to close from its side is over. */
+  get isOverdue (): boolean { return this.closedAt !== undefined && this.client.services.clock.now() - this.closedAt > closeLimitMs }
+
+  /** Whether nothing was heard for the Client's Keep Alive and a half. */
+  get isSilent (): boolean {
+    if (this.isPaused) this.#heardIn = this.#services.rounds.current // what is not read cannot be heard
+    return this.client.silenceLimitMs > 0 && this.#silentIn <= this.#services.rounds.current
+  }
+
   /** Whether it is over its limit and has taken nothing since the last call. */
   isStuck (): boolean {
-    this.drained() // not every stream says when it has: one with a large high-water mark does not
+    this.drained()
     const taken = this.#handed - this.#queued
     const isStuck = this.isCongested && taken <= this.#takenBefore
     this.#takenBefore = taken
@@ -233,9 +251,23 @@ export class Connection implements NetworkSink, TransportListener {
     this.#services.flusher.add(this)
   }
 
+  /** The round in which the next thing falls due for it; what was received since may put that off. */
+  get #due (): number {
+    const { client } = this
+    const { rounds } = this.#services
+    if (this.closedAt !== undefined) return rounds.roundAt(this.closedAt + closeLimitMs)
+    if (client.phase === 'connecting') return rounds.roundAt(client.connection.connectedAt + client.services.limits.connectTimeoutMs)
+    const silentIn = client.silenceLimitMs > 0 ? this.#silentIn : Infinity
+    return client.expiresAt === undefined ? silentIn : Math.min(silentIn, rounds.roundAt(client.expiresAt))
+  }
+
+  /** The round in which it will have been silent for too long. */
+  get #silentIn (): number { return this.#heardIn + 1 + Math.ceil(this.client.silenceLimitMs / roundMs) }
+
   #over (): void {
     handleClosed(this.client, this.error)
     this.closedAt = this.client.services.clock.now()
+    this.schedule()
     this.#held = undefined
   }
 
@@ -276,6 +308,7 @@ export class Connection implements NetworkSink, TransportListener {
     const isFull = this.#heldBytes > maximumPendingBytes || this.#queued + this.#output.length > maximumOutboxBytes
     if (isFull === this.isPaused || this.isClosed) return
     this.isPaused = isFull
+    this.#heardIn = this.#services.rounds.current
     if (isFull) this.transport.pause()
     else this.transport.resume()
   }
@@ -284,7 +317,7 @@ export class Connection implements NetworkSink, TransportListener {
     const held = this.#held
     if (held === undefined || this.isClosed) return
     this.#held = undefined
-    this.isAlive = true // the Keep Alive begins anew once the packet that took its time is done
+    this.#heardIn = this.#services.rounds.current // the Keep Alive begins anew once the packet that took its time is done
     this.#handlePackets()
     this.#handleHeld(held)
   }

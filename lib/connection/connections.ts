@@ -11,6 +11,7 @@ import type { ConnectionServices } from './connection-services.ts'
 import { Connection } from './connection.ts'
 import { Flusher } from './flusher.ts'
 import { FrameWriter } from './frame-writer.ts'
+import { Rounds } from './rounds.ts'
 import type { Transport, TransportListener } from './transport.ts'
 
 /** A transport that has not begun to read. */
@@ -18,22 +19,21 @@ export interface StartableTransport extends Transport {
   start (listener: TransportListener): void
 }
 
-/** Milliseconds that a connection has to close from its side once we have closed ours. */
-const closeLimitMs = 5_000
-
 /** All Network Connections of a broker: who may come, and who has been silent for too long. */
 export class Connections {
   readonly #broker: BrokerServices
   readonly #shared: ConnectionServices
   readonly #admission: Admission
   readonly #open = new Set<Connection>()
+  readonly #rounds: Rounds<Connection>
   #onEmpty: (() => void) | undefined = undefined
 
   constructor (broker: BrokerServices) {
     this.#broker = broker
     this.#admission = new Admission(broker.limits, broker.clock)
+    this.#rounds = new Rounds(broker.clock)
     this.#shared = {
-      reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock),
+      reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock), rounds: this.#rounds,
       head: { version: 4, dup: false, qos: 0, retain: false, packetIdentifier: 0, messageExpiryInterval: -1, topicAlias: 0, omitTopic: false, subscriptionIdentifiers: [] },
     }
   }
@@ -81,30 +81,31 @@ export class Connections {
     for (const { transport } of this.#open) transport.destroy()
   }
 
-  /** Ends what has been silent for too long. Called about twice a second: a timer for each connection would cost a kilobyte each. */
+  /** Ends what has been silent for too long. Called every `roundMs`: a timer for each connection would cost a kilobyte each. */
   sweep (): void {
     const now = this.#broker.clock.now()
-    for (const connection of this.#open) this.#check(connection, now)
+    this.#rounds.make(connection => { this.#check(connection, now) }, connection => { this.#checkSlow(connection, now) })
   }
 
   #check (connection: Connection, now: number): void {
-    if (connection.isAlive || connection.isPaused) { // what is not read cannot be heard
-      connection.isAlive = false
-      connection.aliveAt = now
-    }
+    const fault = this.#faultOf(connection, now)
+    if (connection.isOverdue) this.#giveUp(connection)
+    else if (fault === undefined) connection.schedule()
+    else connection.fail(fault)
+  }
+
+  /** Why it is to be ended now, if it is. */
+  #faultOf (connection: Connection, now: number): MqttError | undefined {
     const { limits } = this.#broker
     const { client } = connection
-    const silentMs = now - connection.aliveAt
-    if (connection.closedAt !== undefined) {
-      if (now - connection.closedAt > closeLimitMs) this.#giveUp(connection)
-    } else if (client.phase === 'connecting') {
-      if (now - client.connection.connectedAt >= limits.connectTimeoutMs) connection.fail(connectTimeout(limits.connectTimeoutMs))
-    } else if (client.silenceLimitMs > 0 && silentMs >= client.silenceLimitMs) connection.fail(silent(client))
-    else if (client.expiresAt !== undefined && now >= client.expiresAt) connection.fail(expired())
-    else this.#checkSlow(connection, now)
+    if (connection.isClosed) return undefined
+    if (client.phase === 'connecting') return now - client.connection.connectedAt >= limits.connectTimeoutMs ? connectTimeout(limits.connectTimeoutMs) : undefined
+    if (connection.isSilent) return silent(client)
+    return client.expiresAt !== undefined && now >= client.expiresAt ? expired() : undefined
   }
 
   #checkSlow (connection: Connection, now: number): void {
+    if (connection.isClosed) return
     connection.client.session?.outbox.keepInFlight()
     if (!connection.isStuck()) connection.congestedAt = undefined
     else if (connection.congestedAt === undefined) connection.congestedAt = now
@@ -127,6 +128,7 @@ export class Connections {
 
   readonly #ended = (connection: Connection): void => {
     if (!this.#open.delete(connection)) return
+    this.#rounds.remove(connection)
     this.#left(connection.transport.info)
     if (this.#open.size === 0) this.#onEmpty?.()
   }

@@ -140,6 +140,7 @@ function welcome (client: Client, session: Session, connack: ConnackPacket, rece
   const { services, sink } = client
   if (client.phase !== 'connecting') return // it left, or was sent away, while its Session was being stored
   client.phase = 'connected'
+  sink.schedule()
   countConnected(client)
   sink.send(connack)
   if (!isConnected(client)) return

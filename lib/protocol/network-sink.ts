@@ -15,6 +15,8 @@ export interface ClientLimits {
 export interface NetworkSink extends PacketSink {
   /** From here on packets follow what the Client said in CONNECT. */
   negotiate (limits: ClientLimits): void
+  /** The Client's phase, its Keep Alive or the time of its credentials has changed, and with it when something falls due. */
+  schedule (): void
   /** Answers an error as its Reason Code asks, then closes. */
   fail (error: MqttError): void
   /** Closes once what was sent has left; nothing more is received. */

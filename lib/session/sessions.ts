@@ -110,7 +110,7 @@ export class Sessions {
   /** Looks after everything that is due. */
   sweep (): void {
     const now = this.#services.clock.now()
-    this.#sweepQueues(now)
+    if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now)
     for (let count = 0; count < sweptAtOnce; count++) {
       const name = this.#deadlines.take(now)
       if (name === undefined) return
