@@ -24,8 +24,8 @@ export function restoreSession (services: RestoreServices, journal: Journal, { n
     sessions.clearAway(session)
     return undefined
   }
-  session.expiresAt = record.expiresAt ?? Infinity
-  session.willDueAt = record.willDueAt ?? Infinity
+  session.expiresAt = record.expiresAt
+  session.willDueAt = record.willDueAt
   if (record.isConnected) sessions.away(session, aliveAt)
   sessions.restore(session)
   if (record.isConnected) sessions.save(session)

@@ -4,11 +4,13 @@ import type { Clock } from '../contract/clock.ts'
 /** How a new connection is received. */
 export type Admittance = 'welcome' | 'tooMany' | 'tooFast'
 
+interface Count { connections: number }
+
 /** Counts connections in all and by address, and how fast they come; only addresses that are connected are remembered. */
 export class Admission {
   readonly #limits: Limits
   readonly #clock: Clock
-  readonly #byAddress = new Map<string, number>()
+  readonly #byAddress = new Map<string, Count>()
   #count = 0
   #tokens: number
   #at: number
@@ -22,19 +24,24 @@ export class Admission {
 
   /** Counts a connection; whatever the answer, `leave` must follow when it ends. */
   enter (address: string | undefined): Admittance {
-    const fromThere = this.#byAddress.get(address ?? '') ?? 0
+    const fromThere = ++this.#from(address ?? '').connections
     this.#count++
-    this.#byAddress.set(address ?? '', fromThere + 1)
-    const isOverAddress = address !== undefined && fromThere >= this.#limits.maximumConnectionsPerAddress
+    const isOverAddress = address !== undefined && fromThere > this.#limits.maximumConnectionsPerAddress
     if (isOverAddress || this.#count > this.#limits.maximumConnections) return 'tooMany'
     return this.#takeToken() ? 'welcome' : 'tooFast'
   }
 
   leave (address: string | undefined): void {
-    const left = (this.#byAddress.get(address ?? '') ?? 0) - 1
     this.#count--
-    if (left > 0) this.#byAddress.set(address ?? '', left)
-    else this.#byAddress.delete(address ?? '')
+    if (--this.#from(address ?? '').connections === 0) this.#byAddress.delete(address ?? '')
+  }
+
+  #from (address: string): Count {
+    const known = this.#byAddress.get(address)
+    if (known !== undefined) return known
+    const count = { connections: 0 }
+    this.#byAddress.set(address, count)
+    return count
   }
 
   #takeToken (): boolean {

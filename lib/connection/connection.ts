@@ -19,10 +19,10 @@ import type { Transport, TransportListener } from './transport.ts'
 
 /** Milliseconds that a connection has to close from its side once we have closed ours. */
 const closeLimitMs = 5_000
+/** Outputs that are kept for whoever writes next: as many as write in one turn of a busy broker. */
+const keptOutputs = 1_024
 /** Over this many bytes a backlog waits, so that a slow Client holds little memory and live messages overtake it. */
-const roomMark = 256 * 1024
-/** Bytes up to which a socket may not tell that it has drained, so a backlog must not wait for that. */
-const drainMark = 64 * 1024
+export const roomMark: number = 256 * 1024
 
 /**
  * One Network Connection: bytes in, packets to the protocol one at a time; packets out, bytes gathered and written
@@ -48,11 +48,11 @@ export class Connection implements NetworkSink, TransportListener, Due {
   readonly #services: ConnectionServices
   readonly #onEnded: (connection: Connection) => void
   readonly #decoder: Decoder
-  readonly #output: Output
+  /** What waits to be written; undefined where nothing does. */
+  #output: Output | undefined = undefined
   #version: ProtocolVersion = 4
   #maximumPacketSize = largestPacket
   #aliases: OutboundTopicAliases | undefined = undefined
-  readonly #roomMark: number
   #isFlushing = false
   /** What the transport had not passed on when it was last asked. */
   #queued = 0
@@ -69,13 +69,11 @@ export class Connection implements NetworkSink, TransportListener, Due {
 
   /** @param onEnded told once, when the transport is gone */
   constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, onEnded: (connection: Connection) => void) {
-    this.#services = shared
     this.#onEnded = onEnded
+    this.#services = shared
     this.transport = transport
     this.#decoder = new Decoder(services.topics, services.limits, shared.reader)
-    this.#output = new Output(shared.pool)
     this.client = new Client(services, this, transport.info)
-    this.#roomMark = Math.min(roomMark, Math.max(services.limits.maximumOutboxBytes, drainMark))
     this.#heardIn = shared.rounds.current
     this.schedule()
   }
@@ -84,11 +82,11 @@ export class Connection implements NetworkSink, TransportListener, Due {
 
   get isCongested (): boolean {
     const { limits, pressure } = this.client.services
-    const waiting = this.#queued + this.#output.length
+    const waiting = this.#waiting
     return waiting > limits.maximumOutboxBytes || (waiting > roomMark && pressure.isHigh)
   }
 
-  get hasRoom (): boolean { return this.#queued + this.#output.length < this.#roomMark }
+  get hasRoom (): boolean { return this.#waiting < this.#services.roomMark }
 
   get isClosed (): boolean { return this.closedAt !== undefined }
 
@@ -100,7 +98,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
     head.retain = retain
     head.packetIdentifier = packetIdentifier
     head.subscriptionIdentifiers = subscriptionIdentifiers
-    if (!this.#services.frames.write(this.#output, message, head, this.#aliases, this.#maximumPacketSize)) return false
+    if (!this.#services.frames.write(this.#out, message, head, this.#aliases, this.#maximumPacketSize)) return false
     if (qos !== 0) this.#services.rounds.watch(this) // what stays in flight is not to keep the chunk alive that it came in
     this.client.services.metrics.messagesSent++
     this.#written()
@@ -108,7 +106,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   }
 
   acknowledge (type: AcknowledgeType, packetIdentifier: number): void {
-    this.#services.frames.writeAcknowledge(this.#output, type, packetIdentifier)
+    this.#services.frames.writeAcknowledge(this.#out, type, packetIdentifier)
     this.#written()
   }
 
@@ -118,7 +116,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
       this.close()
       return
     }
-    this.#output.append(frame)
+    this.#out.append(frame)
     this.#written()
   }
 
@@ -173,7 +171,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
     this.#queued = this.transport.queuedBytes
     if (this.isClosed) return
     if (this.#queued > 0) this.#services.rounds.watch(this) // not every stream says when it has drained: one with a large high-water mark does not
-    if (this.#queued < roomMark && this.#output.length > 0) this.#schedule()
+    if (this.#queued < roomMark && this.#output !== undefined) this.#schedule()
     if (this.hasRoom) this.client.session?.outbox.pump()
     if (this.isPaused) this.#regulate()
   }
@@ -218,7 +216,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   /** A stream of the host's own making may throw: that ends its own connection, not the flush of all the others. */
   #write (): number {
     try {
-      const bytes = this.#output.flush(this.transport)
+      const bytes = this.#empty()
       this.#handed += bytes
       const { metrics } = this.client.services
       metrics.bytesSent += bytes
@@ -231,6 +229,18 @@ export class Connection implements NetworkSink, TransportListener, Due {
     }
   }
 
+  /** Hands what waits to the transport, or a part of much, and returns how many bytes; once nothing is left the output is another connection's. */
+  #empty (): number {
+    const output = this.#output
+    if (output === undefined) return 0
+    const bytes = output.flush(this.transport)
+    if (output.length === 0) {
+      this.#output = undefined
+      if (this.#services.outputs.length < keptOutputs) this.#services.outputs.push(output)
+    }
+    return bytes
+  }
+
   /** What hooks have put into an answer may be no text, or too long for one. */
   #tell (answer: Packet): void {
     try {
@@ -239,6 +249,11 @@ export class Connection implements NetworkSink, TransportListener, Due {
       this.client.services.logger.error({ err: error, clientIdentifier: this.client.clientIdentifier }, 'an answer cannot be encoded')
     }
   }
+
+  get #out (): Output { return this.#output ??= this.#services.outputs.pop() ?? new Output(this.#services.pool) }
+
+  /** Bytes that wait here, and in the transport when it was last asked. */
+  get #waiting (): number { return this.#queued + (this.#output === undefined ? 0 : this.#output.length) }
 
   #written (): void {
     this.client.services.metrics.packetsSent++
@@ -305,7 +320,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   /** Stops reading while too much waits to be handled, or while the Client does not take the answers to what it sends. */
   #regulate (): void {
     const { maximumPendingBytes, maximumOutboxBytes } = this.client.services.limits
-    const isFull = this.#heldBytes > maximumPendingBytes || this.#queued + this.#output.length > maximumOutboxBytes
+    const isFull = this.#heldBytes > maximumPendingBytes || this.#waiting > maximumOutboxBytes
     if (isFull === this.isPaused || this.isClosed) return
     this.isPaused = isFull
     this.#heardIn = this.#services.rounds.current

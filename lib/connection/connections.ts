@@ -8,7 +8,7 @@ import { ConnectRefused } from '../protocol/failure.ts'
 import { Admission } from './admission.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { ConnectionServices } from './connection-services.ts'
-import { Connection } from './connection.ts'
+import { Connection, roomMark } from './connection.ts'
 import { Flusher } from './flusher.ts'
 import { FrameWriter } from './frame-writer.ts'
 import { Rounds } from './rounds.ts'
@@ -18,6 +18,9 @@ import type { Transport, TransportListener } from './transport.ts'
 export interface StartableTransport extends Transport {
   start (listener: TransportListener): void
 }
+
+/** Bytes up to which a socket may not tell that it has drained, so a backlog must not wait for that. */
+const drainMark = 64 * 1024
 
 /** All Network Connections of a broker: who may come, and who has been silent for too long. */
 export class Connections {
@@ -33,8 +36,9 @@ export class Connections {
     this.#admission = new Admission(broker.limits, broker.clock)
     this.#rounds = new Rounds(broker.clock)
     this.#shared = {
-      reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock), rounds: this.#rounds,
+      reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock), rounds: this.#rounds, outputs: [],
       head: { version: 4, dup: false, qos: 0, retain: false, packetIdentifier: 0, messageExpiryInterval: -1, topicAlias: 0, omitTopic: false, subscriptionIdentifiers: [] },
+      roomMark: Math.min(roomMark, Math.max(broker.limits.maximumOutboxBytes, drainMark)),
     }
   }
 

@@ -7,7 +7,6 @@ const transportOf: unique symbol = Symbol('transport')
 interface OwnedStream extends Duplex {
   [transportOf]?: StreamTransport
   setNoDelay?: (noDelay: boolean) => unknown
-  readonly bytesWritten?: number
   readonly encrypted?: boolean
 }
 
@@ -18,12 +17,13 @@ export class StreamTransport implements Transport {
   readonly #takesAtOnce: boolean
   #listener: TransportListener | undefined = undefined
   #hasEnded = false
+  #isDrainHeard = false
 
   constructor (stream: Duplex, info: ConnectionInfo) {
     this.info = info
     this.#stream = stream
     // Only a plain socket is known to be done with a buffer when nothing is queued: others may hand it on.
-    this.#takesAtOnce = this.#stream.bytesWritten !== undefined && this.#stream.setNoDelay !== undefined && this.#stream.encrypted !== true
+    this.#takesAtOnce = 'bytesWritten' in stream && this.#stream.setNoDelay !== undefined && this.#stream.encrypted !== true
     this.#stream[transportOf] = this
     this.#stream.setNoDelay?.(true) // writes are gathered already: waiting for more would only add delay
   }
@@ -34,13 +34,18 @@ export class StreamTransport implements Transport {
 
   start (listener: TransportListener): void {
     this.#listener = listener
-    this.#stream.on('data', onData).on('drain', onDrain).on('end', onEnd).on('error', onError).on('close', onClose)
+    this.#stream.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
     this.#stream.resume() // a listener alone does not start a stream that was paused, as it is behind a PROXY protocol header
   }
 
   cork (): void { this.#stream.cork() }
 
-  write (chunk: Buffer): void { if (this.#stream.writable) this.#stream.write(chunk) }
+  write (chunk: Buffer): void {
+    if (this.#stream.writable && !this.#stream.write(chunk) && !this.#isDrainHeard) {
+      this.#isDrainHeard = true // most streams never have to say it
+      this.#stream.on('drain', onDrain)
+    }
+  }
 
   uncork (): void { this.#stream.uncork() }
 

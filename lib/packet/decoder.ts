@@ -104,7 +104,7 @@ export class Decoder {
   /** Keeps what is left of the chunk and lets go of the chunk: an idle connection keeps no 64 KiB alive. */
   #holdRest (size: number): void {
     this.#heldSize = size
-    this.#hold(this.#chunk.length - this.#position)
+    if (this.#position < this.#chunk.length) this.#hold(this.#chunk.length - this.#position)
     this.#chunk = emptyBytes
     this.#position = 0
     this.#reader.release()

@@ -162,7 +162,7 @@ function claimSession (client: Client, { cleanStart }: ConnectPacket): { session
   const before = sessions.get(client.clientIdentifier)
   if (before !== undefined) sessions.settle(before) // its time may have come since the last sweep
   before?.sink?.disconnect(ReasonCode.sessionTakenOver)
-  const known = sessions.get(client.clientIdentifier)
+  const known = before === undefined ? undefined : sessions.get(client.clientIdentifier)
   if (known !== undefined && !cleanStart) {
     sessions.claim(known)
     return { session: known, isPresent: true } // [MQTT-3.1.2-5]

@@ -17,6 +17,9 @@ import type { WaitingQueue } from './waiting-queue.ts'
 
 interface Replayed { readonly message: Message, readonly options: DeliveryOptions }
 
+/** Of all that never sent anything with QoS 1 or 2; nothing is ever put into it. */
+const noWindow = new InFlightWindow()
+
 /**
  * Messages on their way to one Client. QoS 0 goes straight to the connection or is dropped. QoS 1 and 2 go into the
  * in-flight window, which the Client's Receive Maximum bounds, and wait behind it when that or the connection is full.
@@ -25,7 +28,7 @@ interface Replayed { readonly message: Message, readonly options: DeliveryOption
 export class Outbox {
   readonly #target: DropTarget
   readonly #services: SessionServices
-  readonly #inFlight = new InFlightWindow()
+  #inFlight = noWindow
   #sink: PacketSink | undefined = undefined
   #receiveMaximum = 0
   #waiting: WaitingQueue | undefined = undefined
@@ -152,7 +155,7 @@ export class Outbox {
 
   /** Takes over what was in flight, in the order of sending. */
   restoreInFlight (deliveries: readonly StoredDelivery[]): void {
-    for (const delivery of deliveries) this.#inFlight.restore(delivery)
+    for (const delivery of deliveries) this.#window.restore(delivery)
   }
 
   /** Position in the store from which on nothing of the queue is in memory. */
@@ -227,6 +230,12 @@ export class Outbox {
     this.#waiting = this.#unsent = this.#replay = undefined
   }
 
+  /** Made on demand. */
+  get #window (): InFlightWindow {
+    if (this.#inFlight === noWindow) this.#inFlight = new InFlightWindow()
+    return this.#inFlight
+  }
+
   #deliverAtMostOnce (message: Message, options: DeliveryOptions): void {
     const sink = this.#sink
     if (sink === undefined) this.#drop(message, 'offline')
@@ -240,7 +249,7 @@ export class Outbox {
   }
 
   #send (delivery: Delivery): void {
-    this.#inFlight.add(delivery)
+    this.#window.add(delivery)
     this.#hasSent = true
     if (this.#log === undefined || this.#record(delivery, this.#log)) this.#transmit(delivery, false)
   }

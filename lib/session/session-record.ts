@@ -8,9 +8,9 @@ import { type Session, type Will } from './session.ts'
 export function sessionRecordOf ({ clientIdentifier, sessionExpiryInterval, isConnected, expiresAt, will, willDueAt }: Session): SessionRecord {
   return {
     clientIdentifier, sessionExpiryInterval, isConnected,
-    ...(expiresAt !== Infinity && { expiresAt }),
+    ...(expiresAt !== undefined && { expiresAt }),
     ...(will !== undefined && { will: willRecordOf(will) }),
-    ...(willDueAt !== Infinity && { willDueAt }),
+    ...(willDueAt !== undefined && { willDueAt }),
   }
 }
 

@@ -32,19 +32,20 @@ export class Session {
   /** Position in the inbox of this node when the Session became its own; what is older is not about it. */
   ownSince = 0
   readonly outbox: Outbox
-  readonly inbox: Inbox = new Inbox()
   /** Seconds after the connection's end; 0 ends with it, 0xFFFFFFFF never. */
   sessionExpiryInterval = 0
   will: Will | undefined = undefined
   /** The Client that is connected, or was last. */
   client: ClientInfo | undefined = undefined
-  /** Milliseconds since the epoch; Infinity while connected. Kept by `Sessions`. */
-  expiresAt: number = Infinity
-  willDueAt: number = Infinity
+  // Not Infinity, of which the engine would keep a box of 16 bytes for each.
+  /** Milliseconds since the epoch; undefined while connected, and for never. Kept by `Sessions`. */
+  expiresAt: number | undefined = undefined
+  willDueAt: number | undefined = undefined
   /** When `Sessions` will look at it next. */
-  scheduledAt: number = Infinity
+  scheduledAt: number | undefined = undefined
   /** Where it is written down; undefined for one that ends with its connection and has no Will. */
   log: SessionLog | undefined = undefined
+  #inbox: Inbox | undefined = undefined
   #subscriptions: Map<string, SubscriptionOptions> | undefined = undefined
   #sink: PacketSink | undefined = undefined
 
@@ -52,6 +53,9 @@ export class Session {
     this.clientIdentifier = clientIdentifier
     this.outbox = new Outbox(this, services)
   }
+
+  // Made on demand: most Clients never publish with QoS 2.
+  get inbox (): Inbox { return this.#inbox ??= new Inbox() }
 
   /** Whether what it has in flight has not been read from the store yet. */
   get isToBeLoaded (): boolean { return this.log?.isLoaded === false }

@@ -49,7 +49,7 @@ export class Sessions {
 
   /** The Client is back: neither its delayed Will Message nor its expiry is due any more [MQTT-3.1.3-9]. */
   claim (session: Session): void {
-    session.expiresAt = session.willDueAt = Infinity
+    session.expiresAt = session.willDueAt = undefined
     session.will = undefined
   }
 
@@ -74,7 +74,7 @@ export class Sessions {
   /** The Session is another node's now; whoever still holds it loses the connection. */
   abandon (session: Session): void {
     this.#sessions.delete(session.clientIdentifier)
-    session.expiresAt = session.willDueAt = Infinity
+    session.expiresAt = session.willDueAt = undefined
     session.abandon()
     session.sink?.disconnect(ReasonCode.sessionTakenOver)
   }
@@ -93,15 +93,15 @@ export class Sessions {
   /** Sets the clocks of a Session whose connection ended at `since`, in milliseconds since the epoch. */
   away (session: Session, since: number): void {
     const expiry = session.sessionExpiryInterval
-    session.expiresAt = expiry === neverExpires ? Infinity : since + expiry * 1000
-    session.willDueAt = session.will === undefined ? Infinity : since + Math.min(session.will.delayInterval, expiry) * 1000
+    session.expiresAt = expiry === neverExpires ? undefined : since + expiry * 1000
+    session.willDueAt = session.will === undefined ? undefined : since + Math.min(session.will.delayInterval, expiry) * 1000
   }
 
   /** Ends a Session at once; a Will Message that still waits is published first [MQTT-3.1.2-10]. */
   end (session: Session): void {
     this.#publishWill(session)
     this.#sessions.delete(session.clientIdentifier)
-    session.expiresAt = session.willDueAt = Infinity
+    session.expiresAt = session.willDueAt = undefined
     session.log?.close(sessionRecordOf(session))
     this.#events.ended(session)
     this.#clear(session)
@@ -115,16 +115,16 @@ export class Sessions {
       const name = this.#deadlines.take(now)
       if (name === undefined) return
       const session = this.#sessions.get(name)
-      if (session === undefined || session.scheduledAt > now) continue // of an earlier Session, or from before it was put off
-      session.scheduledAt = Infinity
+      if (session === undefined || !isDue(session.scheduledAt, now)) continue // of an earlier Session, or from before it was put off
+      session.scheduledAt = undefined
       this.#settle(session, now)
     }
   }
 
   #settle (session: Session, now: number): void {
-    const isWillDue = session.willDueAt <= now
+    const isWillDue = isDue(session.willDueAt, now)
     if (isWillDue) this.#publishWill(session)
-    if (session.expiresAt <= now) this.#expire(session)
+    if (isDue(session.expiresAt, now)) this.#expire(session)
     else {
       if (isWillDue) this.save(session)
       this.#schedule(session)
@@ -165,14 +165,14 @@ export class Sessions {
   #publishWill (session: Session): void {
     const will = session.will
     session.will = undefined
-    session.willDueAt = Infinity
+    session.willDueAt = undefined
     if (will !== undefined) this.#events.willDue(session, will)
   }
 
   /** One entry for each Session is enough: one that comes too early is put back, so reconnecting often adds nothing. */
   #schedule (session: Session): void {
-    const at = Math.min(session.willDueAt, session.expiresAt)
-    if (at >= session.scheduledAt) return
+    const at = Math.min(session.willDueAt ?? Infinity, session.expiresAt ?? Infinity)
+    if (at >= (session.scheduledAt ?? Infinity)) return
     session.scheduledAt = at
     this.#deadlines.add(at, session.clientIdentifier)
     if (this.#deadlines.length > 2 * this.#sessions.size + 1024) this.#forgetOldDeadlines()
@@ -182,10 +182,12 @@ export class Sessions {
   #forgetOldDeadlines (): void {
     this.#deadlines = new Deadlines<string>()
     for (const { scheduledAt, clientIdentifier } of this) {
-      if (scheduledAt !== Infinity) this.#deadlines.add(scheduledAt, clientIdentifier)
+      if (scheduledAt !== undefined) this.#deadlines.add(scheduledAt, clientIdentifier)
     }
   }
 }
+
+function isDue (at: number | undefined, now: number): boolean { return at !== undefined && at <= now }
 
 /** Gives a message of a Shared Subscription to another member. A QoS 2 message that was sent stays [MQTT-4.8.2-4]. */
 function isMoved ({ share, message, qos, packetIdentifier }: Delivery, session: Session): boolean {
