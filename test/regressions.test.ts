@@ -446,3 +446,20 @@ t.test('a round looks at what is due and at what is busy, each once, and at noth
   for (let round = 3; round < 127; round++) t.same(await make(), [], `round ${round}`)
   t.same(await make(), ['far'], 'what is due later than rounds are kept for is looked at on the way')
 })
+
+t.test('a stream that answers while it is written to, and closes, mixes nobody up', async t => {
+  const { broker } = await startBroker(t)
+  const gone = new SlowStream()
+  gone._write = (_chunk, _encoding, done): void => {
+    gone.push(encode({ type: PacketType.disconnect, reasonCode: ReasonCode.success, properties: undefined }, 5))
+    done()
+  }
+  broker.handle(gone)
+  gone.push(encode(connectPacket(), 5))
+  await settled()
+  const clients = [new PacketClient(broker, 5), new PacketClient(broker, 5)]
+  for (const [i, client] of clients.entries()) client.send(connectPacket({ clientIdentifier: `${i}` }))
+  await settled()
+  for (const client of clients) t.match(await client.take(), [{ type: PacketType.connack }], 'each gets what is its own')
+  t.equal([...broker.clients()].length, 2)
+})

@@ -234,7 +234,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
     const output = this.#output
     if (output === undefined) return 0
     const bytes = output.flush(this.transport)
-    if (output.length === 0) {
+    if (output.length === 0 && this.#output === output) { // a stream in memory may have brought an answer that closed it, and so gave it back
       this.#output = undefined
       if (this.#services.outputs.length < keptOutputs) this.#services.outputs.push(output)
     }
