@@ -1,92 +1,18 @@
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { once } from 'node:events'
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { BoundedMap, ErrorCode, ReasonCode, type Allow, type AuthenticateRequest, type ClientInfo, type ConnectionInfo, type PublishRequest, type QoS } from '../lib/index.ts'
-import { httpAuth, type HttpAuth, type HttpAuthOptions } from '../plugins/http-auth/index.ts'
+import { BoundedMap, ErrorCode, ReasonCode, type Allow, type AuthenticateRequest, type ClientInfo, type ConnectionInfo, type QoS } from '../lib/index.ts'
+import { httpAuth } from '../plugins/http-auth/index.ts'
 import { answerOf } from '../plugins/http-auth/answer.ts'
-import { Decisions } from '../plugins/http-auth/decisions.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
 import { FakeClock, settled } from './support/fake-clock.ts'
-import { connectPacket, PacketClient, startBroker, type TestBroker } from './support/harness.ts'
+import { startBroker } from './support/harness.ts'
+import { allow, ask, busy, login, say, Service, start, unavailable, type Question, type Respond, type Setup } from './support/http-auth.ts'
 import { MemoryLogger } from './support/observe.ts'
-import { PacketType } from '../lib/packet/packets.ts'
 
 t.setTimeout(120_000)
-
-interface Question { readonly method: string | undefined, readonly url: string | undefined, readonly headers: IncomingHttpHeaders, readonly body: Record<string, unknown> }
-
-type Respond = (response: ServerResponse, question: Question) => void
-
-const say = (body: unknown, status = 200): Respond => response => { response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body)) }
-const allow = say({ result: 'allow' })
-
-/** A real HTTP server that answers as a test tells it to, and remembers what it was asked. */
-class Service {
-  readonly questions: Question[] = []
-  respond: Respond = allow
-  url = ''
-  readonly #server = createServer((request, response) => { void this.#handle(request, response) })
-
-  async listen (t: Test): Promise<this> {
-    this.#server.listen(0, '127.0.0.1')
-    await once(this.#server, 'listening')
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/mqtt?v=1`
-    t.teardown(() => { this.#server.closeAllConnections(); this.#server.close() })
-    return this
-  }
-
-  /** The questions since the last call. */
-  take (): Record<string, unknown>[] { return this.questions.splice(0).map(({ body }) => body) }
-
-  async asked (count: number): Promise<void> {
-    while (this.questions.length < count) await new Promise(resolve => { setImmediate(resolve) })
-  }
-
-  async #handle (request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk as Buffer)
-    const question = { method: request.method, url: request.url, headers: request.headers, body: JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown> }
-    this.questions.push(question)
-    this.respond(response, question)
-  }
-}
-
-interface Setup extends TestBroker { readonly service: Service, readonly plugin: HttpAuth, readonly logger: MemoryLogger }
-
-async function start (t: Test, options: Partial<HttpAuthOptions> = {}): Promise<Setup> {
-  const service = await new Service().listen(t)
-  const plugin = httpAuth({ url: service.url, ...options })
-  const logger = new MemoryLogger()
-  return { ...await startBroker(t, { plugins: [plugin], logger }), service, plugin, logger }
-}
-
-/** What `authenticate` answers, without a broker around it. */
-async function ask ({ plugin }: Setup, fields: Partial<AuthenticateRequest> = {}): Promise<unknown> {
-  return plugin.hooks.authenticate?.({
-    clientIdentifier: 'c', username: 'ann', password: Buffer.from('secret'), protocolVersion: 5, connection: { remoteAddress: '192.0.2.1', isPeerAuthorized: false }, ...fields,
-  } as AuthenticateRequest)
-}
-
-const busy = { allow: false, reasonCode: ReasonCode.serverBusy }
-const unavailable = { allow: false, reasonCode: ReasonCode.serverUnavailable }
-
-async function login ({ broker }: TestBroker, fields: Parameters<typeof connectPacket>[0] = {}): Promise<[PacketClient, number | undefined]> {
-  const client = new PacketClient(broker, 5)
-  client.send(connectPacket({ username: 'ann', password: Buffer.from('secret'), ...fields }))
-  while (client.received.length === 0 && !client.isEnded) await settled()
-  const packet = client.received.shift()
-  return [client, packet?.type === PacketType.connack ? packet.reasonCode : undefined]
-}
-
-/** The Reason Code of the PUBACK. */
-async function publish (client: PacketClient, topicName: string, retain = false): Promise<number | undefined> {
-  client.publish(topicName, 'x', { qos: 1, packetIdentifier: 1, retain })
-  while (client.received.length === 0 && !client.isEnded) await settled()
-  const packet = client.received.shift()
-  return packet?.type === PacketType.puback ? packet.reasonCode : undefined
-}
 
 t.test('the service is asked with all that it may want to know, and with the headers that it knows the broker by', async t => {
   const setup = await start(t, { headers: { authorization: 'Bearer abc' }, method: 'PUT' })
@@ -263,20 +189,26 @@ t.test('a thousand different logins keep to the connections and the queue that t
   t.strictSame(all.slice(5), Array.from({ length: 995 }, () => busy))
 })
 
-t.test('a service that fails is left alone, tried by one, and used again when it answers', async t => {
+/** Somebody else, from another address, each time. */
+function strangers (setup: Setup): () => Promise<unknown> {
+  let count = 0
+  return () => ask(setup, { username: `user ${++count}`, connection: { remoteAddress: `192.0.2.${count}` } as ConnectionInfo })
+}
+
+t.test('a service that fails is left alone, tried by a few, and used again when it answers', async t => {
   const setup = await start(t, { maximumFailures: 3, retryAfterMs: 10_000, authenticateCacheMs: 0 })
   setup.service.respond = say({}, 500)
-  const next = (): Promise<unknown> => ask(setup, { username: String(Math.random()) })
+  const next = strangers(setup)
   for (let i = 0; i < 3; i++) t.strictSame(await next(), unavailable)
-  t.match(setup.logger.take('error'), [/has not answered 3 questions in a row, and is left alone for 10000 ms/])
+  t.match(setup.logger.take('error'), [/cannot be reached, or has not answered questions of 3 addresses in a row, and is left alone for 10000 ms/])
   t.equal(setup.service.take().length, 3)
   t.strictSame(await next(), unavailable)
   await setup.clock.advance(9999)
   t.strictSame(await next(), unavailable)
   t.equal(setup.service.take().length, 0, 'open: not asked')
   await setup.clock.advance(1)
-  t.strictSame(await Promise.all([next(), next(), next()]), [unavailable, unavailable, unavailable])
-  t.equal(setup.service.take().length, 1, 'half open: asked once')
+  t.strictSame(await Promise.all([next(), next(), next(), next(), next()]), Array.from({ length: 5 }, () => unavailable))
+  t.equal(setup.service.take().length, 3, 'half open: a few are let through')
   t.strictSame(setup.logger.take('error'), [], 'told once')
   setup.service.respond = allow
   t.strictSame(await next(), unavailable, 'open again')
@@ -295,11 +227,54 @@ t.test('a service that fails is left alone, tried by one, and used again when it
   t.strictSame(setup.logger.take('error'), [], 'failures in a row are counted')
 })
 
+t.test('one client whose questions fail shuts out nobody else, whatever names it takes', async t => {
+  const setup = await start(t, { authenticateCacheMs: 0 })
+  setup.service.respond = (response, question) => { (String(question.body['username']).startsWith("'") ? say({}, 500) : allow)(response, question) }
+  for (const remoteAddress of ['2001:db8:0:1::1', '2001:db8:0:1::2:3', '2001:db8:0:1:ffff:ffff:ffff:ffff']) {
+    for (let i = 0; i < 20; i++) t.strictSame(await ask(setup, { username: `'${i}`, clientIdentifier: String(i), connection: { remoteAddress } as ConnectionInfo }), unavailable)
+  }
+  t.strictSame(await ask(setup), { allow: true })
+  t.strictSame(setup.logger.take('error'), [])
+})
+
+t.test('nor does it keep the others waiting for a service that answers again', async t => {
+  const setup = await start(t, { maximumFailures: 2, authenticateCacheMs: 0 })
+  setup.service.respond = say({}, 500)
+  const next = strangers(setup)
+  await next()
+  await next()
+  t.equal(setup.logger.take('error').length, 1)
+  await setup.clock.advance(10_000)
+  const eve = (): Promise<unknown> => ask(setup, { username: `'${setup.service.questions.length}`, connection: { remoteAddress: '203.0.113.1' } as ConnectionInfo })
+  for (let i = 0; i < 5; i++) await eve()
+  const hanging: ServerResponse[] = []
+  setup.service.respond = response => { hanging.push(response) }
+  const asked = setup.service.questions.length
+  const late = eve()
+  await setup.service.asked(asked + 1)
+  t.strictSame(await eve(), unavailable, 'it has one try at a time')
+  setup.service.respond = allow
+  t.strictSame(await next(), { allow: true }, 'who comes next finds out')
+  for (const response of hanging) response.writeHead(500).end()
+  await late
+  t.strictSame(await next(), { allow: true })
+})
+
+t.test('a service that cannot be reached is left alone, whoever asks', async t => {
+  const setup = await start(t)
+  const absent = httpAuth({ url: 'http://127.0.0.1:1/', maximumFailures: 3 })
+  const logger = new MemoryLogger()
+  await startBroker(t, { plugins: [absent], logger })
+  for (let i = 0; i < 5; i++) t.strictSame(await ask({ ...setup, plugin: absent }), unavailable)
+  t.strictSame(logger.lines.map(({ level }) => level), ['warn', 'warn', 'warn', 'error'])
+  t.match(logger.take('error'), [/cannot be reached/])
+})
+
 t.test('failures that come in late neither open nor close anything', async t => {
   const setup = await start(t, { maximumFailures: 2 })
   const open: ServerResponse[] = []
   setup.service.respond = response => { open.push(response) }
-  const answers = ['a', 'b', 'c'].map(username => ask(setup, { username }))
+  const answers = ['a', 'b', 'c'].map((username, i) => ask(setup, { username, connection: { remoteAddress: `192.0.2.${i}` } as ConnectionInfo }))
   await setup.service.asked(3)
   for (const response of open) response.writeHead(500).end()
   t.strictSame(await Promise.all(answers), [unavailable, unavailable, unavailable])
@@ -319,127 +294,6 @@ t.test('while the service is out of order the next plugin is asked, if that is w
   t.equal((await login(abstaining))[1], ReasonCode.success)
   const alone = await startBroker(t, { plugins: [httpAuth({ url: service.url, whenUnavailable: 'abstain', authorizeUrl: service.url })] })
   t.equal((await login(alone))[1], ReasonCode.badUserNameOrPassword, 'nobody gets in when all abstain')
-})
-
-/** The service lets everybody in, and decides about topics as `respond` does. */
-async function startWithTopics (t: Test, respond: Respond, options: Partial<HttpAuthOptions> = {}): Promise<Setup> {
-  const service = await new Service().listen(t)
-  service.respond = (response, question) => { (question.body['action'] === 'authenticate' ? allow : respond)(response, question) }
-  const plugin = httpAuth({ url: service.url, authorizeUrl: service.url.replace('mqtt', 'topics'), ...options })
-  const logger = new MemoryLogger()
-  return { ...await startBroker(t, { plugins: [plugin], logger }), service, plugin, logger }
-}
-
-const ownTopics: Respond = (response, question) => { say({ result: String(question.body['topic']).startsWith('mine/') ? 'allow' : 'deny' })(response, question) }
-
-t.test('the service decides about topics, and is asked once for each', async t => {
-  const setup = await startWithTopics(t, ownTopics)
-  const [client] = await login(setup)
-  setup.service.take()
-  t.equal(await publish(client, 'mine/a'), ReasonCode.noMatchingSubscribers)
-  t.equal(await publish(client, 'mine/a'), ReasonCode.noMatchingSubscribers)
-  t.equal(await publish(client, 'theirs'), ReasonCode.notAuthorized)
-  t.equal(await publish(client, 'theirs'), ReasonCode.notAuthorized)
-  t.match(setup.service.questions.map(({ url }) => url), ['/topics?v=1', '/topics?v=1'])
-  t.strictSame(setup.service.take(), [
-    { action: 'publish', topic: 'mine/a', qos: 1, retain: false, username: 'ann', clientid: 'client' },
-    { action: 'publish', topic: 'theirs', qos: 1, retain: false, username: 'ann', clientid: 'client' },
-  ])
-  await publish(client, 'mine/a', true)
-  t.match(setup.service.take(), [{ retain: true }], 'what differs is another question')
-  for (const [filter, code] of [['mine/#', 1], ['#', ReasonCode.notAuthorized]] as const) {
-    client.send({ type: PacketType.subscribe, packetIdentifier: 9, properties: undefined, subscriptions: [{ topicFilter: filter, qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 2 }] })
-    while (client.received.length === 0) await settled()
-    t.match(client.received.shift(), { type: PacketType.suback, reasonCodes: [code] }, filter)
-  }
-  t.match(setup.service.take(), [{ action: 'subscribe', topic: 'mine/#', qos: 1 }, { action: 'subscribe', topic: '#' }])
-})
-
-t.test('an answer about a topic that is remembered is there at once', async t => {
-  const setup = await startWithTopics(t, ownTopics)
-  const connection = { remoteAddress: undefined } as ConnectionInfo
-  const request = { client: { connection, username: 'ann', clientIdentifier: 'c', signal: new AbortController().signal }, topicName: 'mine/a', message: { qos: 0, retain: false } } as unknown as PublishRequest
-  t.ok(setup.plugin.hooks.authorizePublish?.(request) instanceof Promise)
-  while (setup.plugin.hooks.authorizePublish?.(request) instanceof Promise) await settled()
-  t.equal(setup.plugin.hooks.authorizePublish?.(request), true)
-  await setup.clock.advance(60_000)
-  t.equal(await setup.plugin.hooks.authorizePublish?.(request), true, 'asked again after its time')
-  t.equal(setup.service.take().length, 2)
-})
-
-t.test('only an answer that allows allows', async t => {
-  const setup = await startWithTopics(t, say({ result: 'ignore' }), { maximumFailures: 1 })
-  const [client] = await login(setup)
-  t.equal(await publish(client, 'a'), ReasonCode.notAuthorized)
-  setup.service.respond = say({}, 500)
-  t.equal(await publish(client, 'b'), ReasonCode.implementationSpecificError)
-  setup.service.respond = allow
-  t.equal(await publish(client, 'b'), ReasonCode.implementationSpecificError, 'the service is left alone')
-  await setup.clock.advance(10_000)
-  t.equal(await publish(client, 'b'), ReasonCode.noMatchingSubscribers)
-  setup.service.respond = say({ result: 'allow', expire_at: 1 })
-  t.equal(await publish(client, 'c'), ReasonCode.notAuthorized)
-})
-
-t.test('a superuser is not asked about', async t => {
-  const setup = await startWithTopics(t, say({ result: 'deny' }))
-  setup.service.respond = say({ result: 'allow', is_superuser: true })
-  const [client] = await login(setup)
-  setup.service.respond = say({ result: 'deny' })
-  t.equal(await publish(client, 'anything'), ReasonCode.noMatchingSubscribers)
-  t.equal(setup.service.take().length, 1)
-  const [other] = await login(setup, { clientIdentifier: 'other' })
-  t.equal(other.isEnded, true)
-})
-
-t.test('after clear() and revalidate() the service decides anew about subscriptions', async t => {
-  const setup = await startWithTopics(t, allow)
-  const [client] = await login(setup)
-  client.send({ type: PacketType.subscribe, packetIdentifier: 9, properties: undefined, subscriptions: [{ topicFilter: 'a', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 }] })
-  while (client.received.length === 0) await settled()
-  client.received.shift()
-  setup.service.respond = say({ result: 'deny' })
-  await setup.broker.revalidate()
-  await setup.broker.publish('a', 'still')
-  t.strictSame(await client.payloads(), ['still'])
-  setup.plugin.clear()
-  await setup.broker.revalidate()
-  await setup.broker.publish('a', 'gone')
-  t.strictSame(await client.payloads(), [])
-})
-
-t.test('decisions are bounded, and go with their connection', t => {
-  const decisions = new Decisions(3)
-  const [one, two] = [{}, {}] as [ConnectionInfo, ConnectionInfo]
-  for (const topic of ['a', 'b', 'c', 'd', '__proto__']) decisions.set(one, 0, topic, true, 10)
-  t.strictSame(['a', 'b', 'c', 'd', '__proto__', 'constructor'].map(topic => decisions.get(one, 0, topic)), [undefined, undefined, true, true, true, undefined])
-  decisions.set(two, 0, 'd', false, 10)
-  decisions.now = 9
-  t.strictSame([decisions.get(one, 0, 'd'), decisions.get(two, 0, 'd'), decisions.get(two, 1, 'd')], [true, false, undefined])
-  decisions.now = 10
-  t.equal(decisions.get(two, 0, 'd'), undefined)
-  decisions.set(two, 0, 'd', true, 20)
-  t.equal(decisions.get(two, 0, 'd'), true)
-  decisions.forget(one)
-  t.equal(decisions.size, 1)
-  t.equal(decisions.get(one, 0, 'd'), undefined)
-  decisions.clear()
-  t.equal(decisions.size, 0)
-  const none = new Decisions(0)
-  none.set(one, 0, 'a', true, 10)
-  t.equal(none.get(one, 0, 'a'), undefined)
-  t.end()
-})
-
-t.test('what a client asked about is forgotten when it goes', async t => {
-  const setup = await startWithTopics(t, allow)
-  const [client] = await login(setup, { clientIdentifier: 'gone' })
-  await publish(client, 'a')
-  await client.vanish()
-  setup.service.take()
-  const [again] = await login(setup, { clientIdentifier: 'gone' })
-  await publish(again, 'a')
-  t.match(setup.service.take(), [{ action: 'publish' }])
 })
 
 t.test('nothing goes on once the broker is closed', async t => {

@@ -7,15 +7,18 @@ export interface BreakerListener {
 }
 
 /**
- * Spares a service that fails: after so many failures in a row nobody is let through for a while, then one to try. If that one succeeds, all may go on.
+ * Spares a service that fails: after failures in a row of so many askers nobody is let through for a while, then one question each of a few to try. The
+ * first that succeeds lets all go on. Askers are counted, not failures: one whose questions fail, because of what it asks, must not shut out the others.
  */
 export class CircuitBreaker {
   readonly #maximumFailures: number
   readonly #openMs: number
   readonly #listener: BreakerListener
-  #failures = 0
+  /** Whose questions have failed since one succeeded. */
+  readonly #failing = new Set<string | symbol>()
+  /** Who has been let through to try. */
+  readonly #trying = new Set<string>()
   #openUntil: number | undefined
-  #isProbing = false
 
   constructor (maximumFailures: number, openMs: number, listener: BreakerListener) {
     this.#maximumFailures = maximumFailures
@@ -24,31 +27,38 @@ export class CircuitBreaker {
   }
 
   /** Whether a request may be made now. Who was let through has to tell how it ended. */
-  admits (clock: Clock): boolean {
+  admits (asker: string, clock: Clock): boolean {
     if (this.#openUntil === undefined) return true
-    if (this.#isProbing || clock.now() < this.#openUntil) return false
-    this.#isProbing = true
+    if (clock.now() < this.#openUntil || this.#trying.has(asker) || this.#trying.size >= this.#maximumFailures) return false
+    this.#trying.add(asker)
     return true
   }
 
-  succeeded (): void {
-    if (this.#openUntil !== undefined && this.#isProbing) this.#close()
-    if (this.#openUntil === undefined) this.#failures = 0
+  succeeded (asker: string): void {
+    if (this.#openUntil === undefined) this.#failing.clear()
+    else if (this.#trying.has(asker)) this.#close()
   }
 
-  failed (clock: Clock): void {
-    this.#failures++
-    if (this.#failures < this.#maximumFailures) return
+  /** @param isUnreachable nothing was asked yet, so that the asker has no part in it: that counts each time */
+  failed (asker: string, isUnreachable: boolean, clock: Clock): void {
+    const isTry = this.#trying.delete(asker)
+    if (this.#openUntil !== undefined && !isTry) return // sent before it opened
+    this.#failing.add(isUnreachable ? Symbol('unreachable') : asker)
+    if (this.#failing.size >= this.#maximumFailures) this.#open(clock)
+  }
+
+  #open (clock: Clock): void {
     const wasOpen = this.#openUntil !== undefined
-    if (wasOpen && !this.#isProbing) return // sent before it opened
     this.#openUntil = clock.now() + this.#openMs
-    this.#isProbing = false
+    this.#failing.clear()
+    this.#trying.clear()
     if (!wasOpen) this.#listener.opened()
   }
 
   #close (): void {
     this.#openUntil = undefined
-    this.#isProbing = false
+    this.#failing.clear()
+    this.#trying.clear()
     this.#listener.closed()
   }
 }

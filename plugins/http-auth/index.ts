@@ -47,7 +47,8 @@ class HttpAuthPlugin implements HttpAuth {
   readonly #allowed: BoundedMap<string, Remembered>
   readonly #refused: BoundedMap<string, Remembered>
   readonly #decisions: Decisions
-  readonly #superusers = new WeakSet<ConnectionInfo>()
+  /** And the User Name that they had then: who authenticates anew as somebody else is one no more. */
+  readonly #superusers = new WeakMap<ConnectionInfo, Pick<AuthenticateRequest, 'username'>>()
   #clock: Clock = systemClock
   #stopTicking: () => void = () => undefined
 
@@ -74,6 +75,7 @@ class HttpAuthPlugin implements HttpAuth {
   }
 
   clear (): void {
+    this.#service.renew()
     this.#allowed.clear()
     this.#refused.clear()
     this.#decisions.clear()
@@ -94,8 +96,9 @@ class HttpAuthPlugin implements HttpAuth {
     const key = this.#service.digest(question)
     const known = this.#recall(key)
     if (known !== undefined) return this.#toResult(request, known)
-    return this.#service.ask(this.#settings.url, question).then(reply => {
-      if (typeof reply === 'object') this.#remember(key, reply)
+    const { generation } = this.#service
+    return this.#service.ask(this.#settings.url, question, request.connection.remoteAddress).then(reply => {
+      if (typeof reply === 'object' && generation === this.#service.generation) this.#remember(key, reply)
       return this.#toResult(request, reply)
     })
   }
@@ -115,13 +118,13 @@ class HttpAuthPlugin implements HttpAuth {
     return Math.min(this.#clock.now() + cacheMs, expiresAt)
   }
 
-  #toResult ({ connection }: AuthenticateRequest, reply: Reply): AuthenticateResult<never> {
+  #toResult ({ connection, username }: AuthenticateRequest, reply: Reply): AuthenticateResult<never> {
     if (reply === 'busy') return { allow: false, reasonCode: ReasonCode.serverBusy }
     if (reply === 'unavailable') return this.#settings.whenUnavailable === 'abstain' ? undefined : { allow: false, reasonCode: ReasonCode.serverUnavailable }
     const { result, isSuperuser, claims, expiresAt } = reply
     if (result === 'ignore') return undefined
     if (result === 'deny' || (expiresAt !== undefined && expiresAt <= this.#clock.now())) return false
-    if (isSuperuser) this.#superusers.add(connection)
+    if (isSuperuser) this.#superusers.set(connection, { username })
     return { allow: true, ...(claims !== undefined && { claims }), ...(expiresAt !== undefined && { expiresAt }) }
   }
 
@@ -135,16 +138,23 @@ class HttpAuthPlugin implements HttpAuth {
     return this.#decided(client, slot, topicFilter) ?? this.#decide(url, client, slot, topicFilter, topicQuestion(client, 'subscribe', topicFilter, { qos }))
   }
 
-  #decided ({ connection }: ClientInfo, slot: Slot, topic: string): boolean | undefined {
-    return this.#decisions.get(connection, slot, topic) ?? (this.#superusers.has(connection) ? true : undefined)
+  #decided (client: ClientInfo, slot: Slot, topic: string): boolean | undefined {
+    return this.#decisions.get(client, slot, topic) ?? (this.#isSuperuser(client) ? true : undefined)
   }
 
-  async #decide (url: URL, { connection, signal }: ClientInfo, slot: Slot, topic: string, question: string): Promise<AuthorizeResult> {
-    const reply = await this.#service.ask(url, question)
+  #isSuperuser ({ connection, username }: ClientInfo): boolean {
+    const superuser = this.#superusers.get(connection)
+    return superuser !== undefined && superuser.username === username
+  }
+
+  async #decide (url: URL, { connection, username, signal }: ClientInfo, slot: Slot, topic: string, question: string): Promise<AuthorizeResult> {
+    const { generation } = this.#service
+    const reply = await this.#service.ask(url, question, connection.remoteAddress)
     if (typeof reply !== 'object') return ReasonCode.implementationSpecificError
     const isAllowed = reply.result === 'allow' && (reply.expiresAt ?? Infinity) > this.#clock.now()
     const until = this.#validUntil(reply, this.#settings.authorizeCacheMs)
-    if (until > this.#clock.now() && !signal.aborted) this.#decisions.set(connection, slot, topic, isAllowed, until)
+    const isNews = !signal.aborted && generation === this.#service.generation && until > this.#clock.now()
+    if (isNews) this.#decisions.set({ connection, username }, slot, topic, isAllowed, until)
     return isAllowed
   }
 }

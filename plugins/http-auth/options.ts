@@ -35,7 +35,7 @@ export interface HttpAuthOptions {
   authorizeCacheMs?: number
   /** Answers of each kind that are remembered; the oldest makes room. Default 100,000. */
   maximumCached?: number
-  /** Failures in a row after which the service is left alone. Default 5. */
+  /** Addresses whose questions fail in a row until the service is left alone; where it cannot be reached at all each failure counts. Default 5. */
   maximumFailures?: number
   /** Milliseconds until it is tried again. Default 10,000. */
   retryAfterMs?: number

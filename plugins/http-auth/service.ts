@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { Agent } from 'undici'
-import { silentLogger, systemClock, type Clock, type Logger } from '../../lib/index.ts'
+import { addressPrefix, silentLogger, systemClock, type Clock, type Logger } from '../../lib/index.ts'
 import { answerOf, type Answer } from './answer.ts'
 import { CircuitBreaker } from './circuit-breaker.ts'
 import type { Settings } from './options.ts'
@@ -13,6 +13,9 @@ interface Surroundings {
   readonly logger: Logger
 }
 
+/** What becomes of a question before it is sent. */
+const unreachable: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'])
+
 /** Asks the service, a bounded number of questions at a time, each once, and none while it is out of order. */
 export class AuthService {
   readonly #settings: Settings
@@ -22,6 +25,8 @@ export class AuthService {
   readonly #secret = randomBytes(32)
   /** Questions that are being asked, by their digest: who asks the same waits for the same answer. */
   readonly #asking = new Map<string, Promise<Reply>>()
+  /** Counts up with each {@link renew}: an answer to what was asked before it is of no use to anybody else. */
+  #generation = 0
 
   constructor (settings: Settings) {
     const { maximumConnections, maximumFailures, retryAfterMs, timeoutMs, tls } = settings
@@ -34,19 +39,26 @@ export class AuthService {
   /** Whose clock and logger it uses from now on. */
   open (surroundings: Surroundings): void { this.#surroundings = surroundings }
 
+  get generation (): number { return this.#generation }
+
+  /** From now on nobody shares the answer to a question that is being asked already. */
+  renew (): void { this.#generation++ }
+
   /** A key for a question that says nothing of what is in it. */
   digest (question: string): string {
     return createHmac('sha256', this.#secret).update(question).digest('base64')
   }
 
-  ask (url: URL, question: string): Promise<Reply> {
-    const key = this.digest(url.href + question)
+  /** @param remoteAddress where who is asked about comes from: who asks, as far as failures are counted */
+  ask (url: URL, question: string, remoteAddress = ''): Promise<Reply> {
+    const key = this.digest(`${this.#generation} ${url.href} ${question}`)
     const asking = this.#asking.get(key)
     if (asking !== undefined) return asking
     const { maximumConnections, maximumWaiting } = this.#settings
     if (this.#asking.size >= maximumConnections + maximumWaiting) return Promise.resolve('busy')
-    if (!this.#breaker.admits(this.#surroundings.clock)) return Promise.resolve('unavailable')
-    const reply = this.#attempt(url, question).finally(() => { this.#asking.delete(key) })
+    const asker = addressPrefix(remoteAddress) ?? remoteAddress
+    if (!this.#breaker.admits(asker, this.#surroundings.clock)) return Promise.resolve('unavailable')
+    const reply = this.#attempt(url, question, asker).finally(() => { this.#asking.delete(key) })
     this.#asking.set(key, reply)
     return reply
   }
@@ -56,7 +68,7 @@ export class AuthService {
   /** @internal The breaker has opened. */
   opened (): void {
     const { name, url, maximumFailures, retryAfterMs } = this.#settings
-    this.#surroundings.logger.error({ plugin: name }, `${name}: ${url.origin} has not answered ${maximumFailures} questions in a row, and is left alone for ${retryAfterMs} ms`)
+    this.#surroundings.logger.error({ plugin: name }, `${name}: ${url.origin} cannot be reached, or has not answered questions of ${maximumFailures} addresses in a row, and is left alone for ${retryAfterMs} ms`)
   }
 
   /** @internal The breaker has closed. */
@@ -65,17 +77,17 @@ export class AuthService {
     this.#surroundings.logger.info({ plugin: name }, `${name}: ${url.origin} answers again`)
   }
 
-  async #attempt (url: URL, question: string): Promise<Reply> {
+  async #attempt (url: URL, question: string, asker: string): Promise<Reply> {
     const { clock, logger } = this.#surroundings
     try {
       const answer = await this.#request(url, question)
-      this.#breaker.succeeded()
+      this.#breaker.succeeded(asker)
       return answer
     } catch (error) {
       const { name } = this.#settings
       const reason = error instanceof Error ? error.message : String(error)
       logger.warn({ plugin: name }, `${name}: no answer of ${url.origin}${url.pathname}: ${reason}`)
-      this.#breaker.failed(clock)
+      this.#breaker.failed(asker, isUnreachable(error), clock)
       return 'unavailable'
     }
   }
@@ -91,6 +103,10 @@ export class AuthService {
       stop()
     }
   }
+}
+
+function isUnreachable (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && unreachable.has(error.code)
 }
 
 async function textOf (body: AsyncIterable<Buffer>, maximumSize: number): Promise<string> {
