@@ -9,6 +9,7 @@ import type { ClientInfo, Message, QoS, Subscription } from '../lib/index.ts'
 import { topicMatches } from '../lib/topic/topic-filter.ts'
 import { FilterTree, levelsOf } from '../plugins/acl/filter-tree.ts'
 import { mosquittoAcl, type AccessRule, type Action } from '../plugins/acl/index.ts'
+import { groupsOfClaim } from '../plugins/acl/identity.ts'
 import { RuleSet } from '../plugins/acl/rule-set.ts'
 import { parseRules } from '../plugins/acl/rule.ts'
 import { dial, listen, networkBroker, type RealClient } from './support/network.ts'
@@ -74,7 +75,7 @@ const client = fc.record({
 
 function ruleSet (rules: readonly AccessRule[], cacheSize = 2): RuleSet {
   const complain = (field: string): never => { throw new Error(field) }
-  return new RuleSet(parseRules(rules, complain), { publish: false, subscribe: false, deliver: true }, new Map(), { cacheSize, maximumFilters: 10 })
+  return new RuleSet(parseRules(rules, complain), { publish: false, subscribe: false, deliver: true }, groupsOfClaim, { cacheSize, maximumFilters: 10 })
 }
 
 /** The rules read one after the other, by the letter. */

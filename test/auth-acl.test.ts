@@ -1,50 +1,12 @@
-import { renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { ErrorCode, ReasonCode, type Allow, type Broker, type Claims, type Plugin } from '../lib/index.ts'
+import t from 'tap'
+import { ReasonCode, type Broker, type Claims } from '../lib/index.ts'
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
-import { accessRules, mosquittoAcl, type AccessRule, type AccessRulesOptions, type RulesPlugin } from '../plugins/acl/index.ts'
-import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
-import { deferred, MemoryLogger, startObserved, tryConnect } from './support/observe.ts'
+import { accessRules, type AccessRule } from '../plugins/acl/index.ts'
+import { mayPublish, maySubscribe, startRules, withClaims, type Rules } from './support/acl.ts'
+import { connect, connectPacket, forEachVersion, PacketClient } from './support/harness.ts'
+import { tryConnect } from './support/observe.ts'
 
 t.setTimeout(120_000) // many Clients, on a machine that may be busy
-
-interface Rules extends TestBroker { readonly acl: RulesPlugin, readonly logger: MemoryLogger, readonly watched: string[] }
-
-/** Whoever comes is who the password says, as JSON. */
-const anybody: Plugin = {
-  name: 'anybody',
-  hooks: { authenticate: ({ password }) => password === undefined ? true : JSON.parse(password.toString()) as Allow<never> },
-}
-
-async function start (t: Test, acl: RulesPlugin): Promise<Rules> {
-  const logger = new MemoryLogger()
-  const test = await startBroker(t, { logger, plugins: [anybody, acl] })
-  const watched: string[] = []
-  test.broker.subscribe('#', ({ topicName }) => { watched.push(topicName) })
-  return { ...test, acl, logger, watched }
-}
-
-const startRules = (t: Test, rules: readonly AccessRule[], options: object = {}): Promise<Rules> => start(t, accessRules({ rules, ...options }))
-
-/** CONNECT of somebody whom `authenticate` takes for what these claims say. */
-function withClaims (claims: Claims, fields: Partial<ConnectPacket> = {}): Partial<ConnectPacket> {
-  return { password: Buffer.from(JSON.stringify({ allow: true, claims })), ...fields }
-}
-
-async function mayPublish (client: PacketClient, topicName: string, fields: object = {}): Promise<boolean> {
-  const answers = await client.publish(topicName, 'x', { qos: 1, packetIdentifier: 7, ...fields }).take()
-  return answers.some(answer => answer.type === PacketType.puback && answer.reasonCode < 0x80)
-}
-
-async function maySubscribe (client: PacketClient, topicFilter: string, qos: 0 | 1 | 2 = 0): Promise<boolean> {
-  const suback = await client.subscribe(topicFilter, { qos })
-  return Number(suback?.reasonCodes[0]) < 0x80
-}
-
-async function until (isSo: () => boolean): Promise<void> {
-  while (!isSo()) await settled()
-}
 
 t.test('the first rule that matches decides; what none matches is denied', async t => {
   const test = await startRules(t, [
@@ -187,6 +149,39 @@ t.test('a claim is an own one: what every object inherits is none', async t => {
   t.strictSame([await mayPublish(other, 'x/own'), await mayPublish(other, 'x/y')], [true, false])
 })
 
+/** What Keycloak puts into a token. */
+const keycloak: Claims = {
+  realm_access: { roles: ['operator', 'tenant-7'] }, resource_access: { 'my.app': { roles: ['writer'] }, app: { roles: ['reader'] } }, 'flat.name': 'flat', flat: { name: 'nested' },
+}
+
+t.test('claims within claims: by names with dots between them, or a list of names', async t => {
+  const rules: AccessRule[] = [
+    { allow: 'publish', topics: ['role/${claims.realm_access.roles}', 'app/${claims.resource_access.app.roles}', 'flat/${claims.flat.name}', 'none/${claims.realm_access}', 'none/${claims.realm_access.roles.0}', 'none/${claims.realm_access.roles.length}'] },
+    { allow: 'publish', groups: 'operator', topics: 'operators' }, { allow: 'publish', groups: 'writer', topics: 'writers' },
+  ]
+  const test = await startRules(t, rules, { groupsClaim: 'realm_access.roles' })
+  const [client] = await connect(test, withClaims(keycloak))
+  for (const topic of ['role/operator', 'role/tenant-7', 'app/reader', 'flat/flat', 'operators']) t.equal(await mayPublish(client, topic), true, topic)
+  for (const topic of ['flat/nested', 'none/operator', 'none/2', 'none/[object Object]', 'writers']) t.equal(await mayPublish(client, topic), false, topic)
+  const byList = await startRules(t, rules, { groupsClaim: ['resource_access', 'my.app', 'roles'] })
+  const [writer] = await connect(byList, withClaims(keycloak))
+  t.strictSame([await mayPublish(writer, 'writers'), await mayPublish(writer, 'operators')], [true, false])
+  const byFlatName = await startRules(t, rules, { groupsClaim: ['flat.name'] })
+  const [flat] = await connect(byFlatName, withClaims({ 'flat.name': 'operator', flat: { name: 'writer' } }))
+  t.strictSame([await mayPublish(flat, 'operators'), await mayPublish(flat, 'writers')], [true, false])
+})
+
+t.test('what is no claim within a claim allows nothing, and denies whatever it could have meant', async t => {
+  const rules: AccessRule[] = [{ deny: 'publish', topics: 'd/${claims.a.b}' }, { allow: 'publish', topics: ['d/#', 'a/${claims.a.b}', 'c/${claims.a.constructor.name}', 'c/${claims.__proto__.x}'] }]
+  const test = await startRules(t, rules, { groupsClaim: 'a.constructor' })
+  for (const [index, claims] of [{}, { a: null }, { a: 'text' }, { a: ['b'] }, { a: [{ b: 'x' }] }, { a: {} }, { a: { b: null } }, { a: { b: { c: 'x' } } }, { 'a.b': null, a: { b: 'x' } }].entries()) {
+    const [client] = await connect(test, withClaims(claims, { clientIdentifier: String(index) }))
+    t.strictSame([await mayPublish(client, 'd/y'), await mayPublish(client, 'a/x'), await mayPublish(client, 'c/Object')], [false, false, false], JSON.stringify(claims))
+  }
+  const [own] = await connect(test, { clientIdentifier: 'own', password: Buffer.from('{"allow":true,"claims":{"a":{"b":"x","constructor":{"name":"y"}},"__proto__":{"x":"z"}}}') })
+  t.strictSame([await mayPublish(own, 'd/y'), await mayPublish(own, 'd/x'), await mayPublish(own, 'c/y'), await mayPublish(own, 'c/z')], [true, false, true, true])
+})
+
 t.test('a denying rule that cannot be filled in denies whatever it could have meant', async t => {
   const test = await startRules(t, [
     { deny: ['publish', 'subscribe'], topics: ['a/${username}/b', 'd/${claims.blocked}'] },
@@ -303,52 +298,6 @@ t.test('a Will Message is judged again when it fires', async t => {
   t.strictSame(test.watched, [])
 })
 
-t.test('reload: rules in code are looked at anew and apply to whoever is connected', async t => {
-  const rules: AccessRule[] = [{ allow: ['publish', 'subscribe'], topics: ['a', 'b'] }]
-  const test = await startRules(t, rules)
-  const [client] = await connect(test)
-  t.strictSame([await maySubscribe(client, 'a'), await maySubscribe(client, 'b'), await mayPublish(client, 'c'), await mayPublish(client, 'a')], [true, true, false, true])
-  await client.take()
-  rules.splice(0, 1, { allow: 'publish', topics: 'c' }, { allow: 'subscribe', topics: ['a', 'd'] }, { deny: 'deliver', topics: 'd' })
-  await test.acl.reload()
-  t.strictSame([await mayPublish(client, 'c'), await mayPublish(client, 'a'), await maySubscribe(client, 'd')], [true, false, true])
-  for (const topic of ['a', 'b', 'd']) await test.broker.publish(topic, topic)
-  t.strictSame(await client.payloads(), ['a'])
-  rules.push({ allow: 'publish' } as never)
-  await t.rejects(test.acl.reload(), { code: ErrorCode.optionInvalid, message: /rules\[3\]\.topics/ })
-  t.equal(await mayPublish(client, 'c'), true, 'what was in force stays')
-  await t.rejects(accessRules({ rules: [] }).reload(), { code: ErrorCode.brokerClosed })
-})
-
-t.test('what was remembered of a Client does not outlive who it was (re-authentication)', async t => {
-  const claims = [{ tenant: 'a' }, { tenant: 'b' }]
-  const test = await startBroker(t, {
-    authenticationMethods: [{ name: 'token', start: () => ({ next: () => ({ allow: true, claims: claims.shift() ?? {} }) }) }],
-    plugins: [accessRules({ rules: [{ allow: ['publish', 'subscribe'], topics: 't/${claims.tenant}' }, { allow: 'subscribe', topics: 'all' }] })],
-  })
-  const [client] = await connect(test, { properties: { authenticationMethod: 'token' } })
-  t.strictSame([await mayPublish(client, 't/a'), await mayPublish(client, 't/b')], [true, false])
-  t.strictSame([await maySubscribe(client, 't/a'), await maySubscribe(client, 'all')], [true, true])
-  client.send({ type: PacketType.auth, reasonCode: ReasonCode.reAuthenticate, properties: { authenticationMethod: 'token' } })
-  t.match(await client.take(), [{ type: PacketType.auth, reasonCode: ReasonCode.success }])
-  for (const topic of ['t/a', 'all']) await test.broker.publish(topic, topic)
-  t.strictSame(await client.payloads(), ['all'], 'what it had subscribed to is judged anew')
-  t.strictSame([await mayPublish(client, 't/a'), await mayPublish(client, 't/b')], [false, true])
-})
-
-t.test('a Client that leaves while its subscriptions are judged anew is not answered', async t => {
-  const verdict = deferred<boolean>()
-  const test = await startObserved(t, {
-    authenticationMethods: [{ name: 'token', start: () => ({ next: () => ({ allow: true }) }) }],
-    hooks: { authorizeSubscribe: ({ isRestored }) => isRestored ? verdict.promise : true },
-  })
-  const [client] = await connect(test, { properties: { authenticationMethod: 'token' } })
-  await client.subscribe('a')
-  await client.send({ type: PacketType.auth, reasonCode: ReasonCode.reAuthenticate, properties: { authenticationMethod: 'token' } }).vanish()
-  verdict.resolve(true)
-  t.strictSame([await client.take(), test.logger.take('error')], [[], []])
-})
-
 t.test('a Client that makes topics up is remembered no more than cacheSize of them', async t => {
   const { TopicCache } = await import('../plugins/acl/topic-cache.ts')
   const cache = new TopicCache(3)
@@ -356,125 +305,3 @@ t.test('a Client that makes topics up is remembered no more than cacheSize of th
   t.strictSame([cache.get('t/996', 0), cache.get('t/997', 0), cache.get('t/999', 0), cache.get('t/999', 1)], [undefined, true, true, undefined])
   t.end()
 })
-
-const wrongRules: readonly (readonly [rule: unknown, message: RegExp])[] = [
-  ['allow', /rules\[0\]/],
-  [null, /rules\[0\]/],
-  [{ topics: 'a' }, /either "allow" or "deny", got "neither"/],
-  [{ allow: 'publish', deny: 'publish', topics: 'a' }, /got "both"/],
-  [{ allow: 'read', topics: 'a' }, /rules\[0\]\.allow" must be publish, subscribe, deliver/],
-  [{ allow: [], topics: 'a' }, /a list that is not empty/],
-  [{ allow: 'publish' }, /rules\[0\]\.topics/],
-  [{ allow: 'publish', topics: [] }, /rules\[0\]\.topics/],
-  [{ allow: 'publish', topics: ['a', 7] }, /rules\[0\]\.topics/],
-  [{ allow: 'publish', topics: '' }, /rules\[0\]\.topics/],
-  [{ allow: 'publish', topics: 'a/#/b' }, /# alone/],
-  [{ allow: 'publish', topics: 'a+' }, /\+ alone/],
-  [{ allow: 'publish', topics: 'a\0' }, /U\+0000/],
-  [{ allow: 'publish', topics: '${clientId}+' }, /\+ alone/],
-  [{ allow: 'publish', topics: '${clientid}/a' }, /whose places are/],
-  [{ allow: 'publish', topics: '${clientId' }, /whose places are/],
-  [{ allow: 'publish', topics: '${claims.}' }, /whose places are/],
-  [{ allow: 'subscribe', topics: '$share/g/a' }, /without \$share/],
-  [{ allow: 'publish', topics: 'a', user: 'ada' }, /rules\[0\]\.user" must be one of/],
-  [{ deny: 'publish', topics: 'a', users: [] }, /a list that is not empty/],
-  [{ deny: 'publish', topics: 'a', groups: '' }, /rules\[0\]\.groups/],
-  [{ deny: 'publish', topics: 'a', clients: [null] }, /rules\[0\]\.clients/],
-  [{ deny: 'publish', topics: 'a', addresses: '10.0.0.0/33' }, /rules\[0\]\.addresses/],
-  [{ deny: 'publish', topics: 'a', addresses: '10.0.0' }, /rules\[0\]\.addresses/],
-  [{ deny: 'publish', topics: 'a', addresses: '::1/129' }, /rules\[0\]\.addresses/],
-  [{ deny: 'publish', topics: 'a', qos: 3 }, /rules\[0\]\.qos/],
-  [{ deny: 'publish', topics: 'a', retain: 'yes' }, /rules\[0\]\.retain/],
-  [{ deny: ['publish', 'deliver'], topics: 'a', retain: true }, /as it is for "deliver"/],
-  [{ deny: 'subscribe', topics: 'a', retain: true }, /as it is for "subscribe"/],
-]
-
-t.test('what is wrong with a rule is said at once, and a file with it refuses to start', async t => {
-  for (const [rule, message] of wrongRules) {
-    t.throws(() => accessRules({ rules: [rule as AccessRule] }), { code: ErrorCode.optionInvalid, message }, JSON.stringify(rule))
-    const path = join(t.testdir({ 'rules.json': JSON.stringify({ rules: [rule] }) }), 'rules.json')
-    await t.rejects(startBroker(t, { plugins: [accessRules({ path })] }), { code: ErrorCode.fileInvalid, message: path }, JSON.stringify(rule))
-  }
-})
-
-t.test('wrong options are said at once', t => {
-  const wrong: readonly object[] = [
-    {}, { rules: 'all' }, { rule: [], rules: [] }, { rules: [], default: 'yes' }, { rules: [], groups: [] }, { rules: [], groups: { a: 'ada' } }, { rules: [], groups: { a: [1] } },
-    { rules: [], path: 'x' }, { path: '' }, { path: 7 }, { rules: [], watch: true }, { path: 'x', watch: 1 }, { rules: [], name: '' }, { rules: [], cacheSize: 0 }, { rules: [], maximumFilters: 1.5 },
-  ]
-  for (const options of wrong) t.throws(() => accessRules(options as AccessRulesOptions), { code: ErrorCode.optionInvalid }, JSON.stringify(options))
-  for (const options of [{}, { path: '' }, { path: 'x', rules: [] }, { path: 'x', watch: 'no' }]) {
-    t.throws(() => mosquittoAcl(options as { path: string }), { code: ErrorCode.optionInvalid }, JSON.stringify(options))
-  }
-  t.end()
-})
-
-const plugins = { accessRules: (path: string, watch = false) => accessRules({ path, watch }), mosquittoAcl: (path: string, watch = false) => mosquittoAcl({ path, watch }) }
-const good = { accessRules: '{"rules":[{"allow":["publish","subscribe"],"topics":"a"}],"groups":{},"default":"deny"}', mosquittoAcl: 'topic a\n' }
-const better = { accessRules: '{"rules":[{"allow":"publish","topics":"b"}]}', mosquittoAcl: 'topic write b\n' }
-const badFiles: Readonly<Record<keyof typeof plugins, readonly (readonly [content: string | Buffer, message: RegExp])[]>> = {
-  accessRules: [
-    ['', /is empty/], ['{"rules":[\n{"allow"\n}]}', /line 3: is no JSON/], ['[]', /must be an object/], ['{}', /"rules" must be a list/], ['{"rules":[],"rule":[]}', /"rule" must be one of/],
-    ['{"rules":[],"default":"maybe"}', /"default"/], ['{"rules":[],"groups":{"a":"ada"}}', /"groups\.a"/], [Buffer.from([0x7b, 0xff, 0xfe]), /is not UTF-8/], ['{"rules":[{"allow":"publish","topics":"a\0"}]}', /is no JSON/],
-  ],
-  mosquittoAcl: [
-    ['topic a\nnonsense', /line 2: begins with "nonsense"/], ['TOPIC a', /line 1/], ['topic', /needs a filter/], ['topic   ', /needs a filter/], ['pattern', /needs a filter/], ['user', /needs a name/],
-    ['topic reed a', /"reed" must be/], ['topic read a/#/b', /no Topic Filter/], ['topic a+b', /no Topic Filter/], ['pattern write %c#', /no Topic Filter/], [' # comment', /line 1/], ['topic\ta', /line 1/],
-    [Buffer.from([0x74, 0x80]), /is not UTF-8/], ['topic a\0b', /is no Topic Filter/], ['\u{feff}\u{feff}topic a', /line 1/],
-  ],
-}
-
-for (const kind of ['accessRules', 'mosquittoAcl'] as const) {
-  t.test(`${kind}: a file that is not right refuses to start, and is not taken on reload`, async t => {
-    const folder = t.testdir({ rules: good[kind], folder: {} })
-    const path = join(folder, 'rules')
-    const test = await start(t, plugins[kind](path))
-    const [client] = await connect(test)
-    for (const [content, message] of badFiles[kind]) {
-      writeFileSync(path, content)
-      await t.rejects(startBroker(t, { plugins: [plugins[kind](path)] }), { code: ErrorCode.fileInvalid, message }, String(content))
-      await t.rejects(test.acl.reload(), { code: ErrorCode.fileInvalid, message })
-      t.strictSame([await mayPublish(client, 'a'), await mayPublish(client, 'b')], [true, false], 'what was in force stays')
-    }
-    for (const name of ['nothing', 'folder']) await t.rejects(startBroker(t, { plugins: [plugins[kind](join(folder, name))] }), { code: ErrorCode.fileInvalid, message: /there is no such file|that is a directory/ })
-    writeFileSync(path, better[kind])
-    await test.acl.reload()
-    t.strictSame([await mayPublish(client, 'a'), await mayPublish(client, 'b')], [false, true])
-  })
-
-  t.test(`${kind}: watch reads the file anew, however it was changed`, async t => {
-    const folder = t.testdir({ old: { rules: good[kind] }, new: { rules: better[kind] }, rules: good[kind] })
-    const path = join(folder, 'rules')
-    const link = join(folder, 'current')
-    symlinkSync(join(folder, 'old'), link)
-    const test = await start(t, plugins[kind](path, true))
-    const mounted = await start(t, plugins[kind](join(link, 'rules'), true))
-    const isChanged = async (rules: Rules): Promise<boolean> => {
-      const [client] = await connect(rules)
-      const isNew = await mayPublish(client, 'b')
-      client.disconnect()
-      return isNew
-    }
-    const level = (rules: Rules, wanted: string): (() => boolean) => () => {
-      void rules.clock.advance(1000)
-      return rules.logger.lines.some(({ level }) => level === wanted)
-    }
-    t.strictSame([await isChanged(test), await isChanged(mounted)], [false, false])
-    writeFileSync(join(folder, 'next'), better[kind])
-    renameSync(join(folder, 'next'), path)
-    symlinkSync(join(folder, 'new'), join(folder, 'next-link'))
-    renameSync(join(folder, 'next-link'), link)
-    await until(level(test, 'info'))
-    await until(level(mounted, 'info'))
-    t.strictSame([await isChanged(test), await isChanged(mounted)], [true, true])
-    writeFileSync(path, 'nonsense')
-    await until(level(test, 'error'))
-    t.match(test.logger.take('error'), [/what was read before stays in force/])
-    rmSync(path)
-    await until(level(test, 'error'))
-    t.equal(await isChanged(test), true)
-    await test.broker.close()
-    t.equal(test.clock.pending, 0)
-  })
-}
-

@@ -1,15 +1,19 @@
 import { fileInvalid, optionInvalid } from '../../lib/index.ts'
-import type { GroupsOfUser } from './identity.ts'
+import { isRecord, isText } from './checks.ts'
+import type { ClaimPath } from './claims.ts'
+import type { GroupSources } from './identity.ts'
 import { RuleSet, type RuleLimits } from './rule-set.ts'
-import { isRecord, parseRules, type AccessRule, type Complain } from './rule.ts'
+import { parseRules, type AccessRule, type Complain } from './rule.ts'
 import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
 
 /** What {@link accessRules} goes by, in code or in a file. */
 export interface AccessRules {
   /** The first one that matches decides. */
   readonly rules: readonly AccessRule[]
-  /** User Names by the name of their group, beside what the claim `groups` says. */
+  /** User Names by the name of their group, beside what the claim says. */
   readonly groups?: Readonly<Record<string, readonly string[]>>
+  /** The claim with a Client's groups: `realm_access.roles`, or `['resource_access', 'my.app', 'roles']` where names have dots. Default `groups`. */
+  readonly groupsClaim?: ClaimPath
   /** What becomes of a PUBLISH or a subscription that no rule matches. Default `deny`. */
   readonly default?: 'allow' | 'deny'
 }
@@ -17,10 +21,10 @@ export interface AccessRules {
 /** Rules in code, or the path of a JSON file that has them. `reload` looks at either anew. */
 export type AccessRulesOptions = RulesPluginOptions & (
   | (AccessRules & { readonly path?: never, readonly watch?: never })
-  | { readonly path: string, readonly rules?: never, readonly groups?: never, readonly default?: never }
+  | { readonly path: string, readonly rules?: never, readonly groups?: never, readonly groupsClaim?: never, readonly default?: never }
 )
 
-const fields = ['rules', 'groups', 'default']
+const fields = ['rules', 'groups', 'groupsClaim', 'default']
 
 /**
  * Decides by rules who may publish, subscribe and get what. Each rule allows or denies something for some topics to some Clients, and the
@@ -66,15 +70,15 @@ function parseJson (path: string, text: string): unknown {
   }
 }
 
-function parseAccessRules (content: { readonly rules?: unknown, readonly groups?: unknown, readonly default?: unknown }, limits: RuleLimits, complain: Complain): RuleSet {
+function parseAccessRules (content: { readonly [field in keyof AccessRules]?: unknown }, limits: RuleLimits, complain: Complain): RuleSet {
   const { default: otherwise = 'deny' } = content
   if (otherwise !== 'allow' && otherwise !== 'deny') throw complain('default', '"allow" or "deny"', otherwise)
   const isAllowed = otherwise === 'allow'
   const defaults = { publish: isAllowed, subscribe: isAllowed, deliver: true }
-  return new RuleSet(parseRules(content.rules, complain), defaults, parseGroups(content.groups, complain), limits)
+  return new RuleSet(parseRules(content.rules, complain), defaults, { ofUser: parseGroups(content.groups, complain), claim: parseClaim(content.groupsClaim, complain) }, limits)
 }
 
-function parseGroups (groups: unknown, complain: Complain): GroupsOfUser {
+function parseGroups (groups: unknown, complain: Complain): GroupSources['ofUser'] {
   const groupsOfUser = new Map<string, string[]>()
   if (groups === undefined) return groupsOfUser
   if (!isRecord(groups)) throw complain('groups', 'an object with a list of users for each group', groups)
@@ -86,4 +90,10 @@ function parseGroups (groups: unknown, complain: Complain): GroupsOfUser {
     }
   }
   return groupsOfUser
+}
+
+function parseClaim (path: unknown = 'groups', complain: Complain): ClaimPath {
+  const names: readonly unknown[] = Array.isArray(path) ? path : [path]
+  if (names.length === 0 || !names.every(isText)) throw complain('groupsClaim', 'the name of a claim, with dots before the names of claims within it, or a list of names', path)
+  return Array.isArray(path) ? [...names] as string[] : names[0] as string
 }

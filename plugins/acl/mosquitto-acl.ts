@@ -1,5 +1,6 @@
 import { fileInvalid, type Broker } from '../../lib/index.ts'
 import { FilterTemplate } from './filter-template.ts'
+import { groupsOfClaim } from './identity.ts'
 import { filterFault, type Rule } from './rule.ts'
 import { RuleSet } from './rule-set.ts'
 import { checkOptions, limitsOf, rulesPlugin, type RulesPlugin, type RulesPluginOptions } from './rules-plugin.ts'
@@ -27,7 +28,7 @@ export function mosquittoAcl<Data = unknown> (options: MosquittoAclOptions): Rul
   const parse = (text: string, { logger }: Broker): RuleSet => {
     const rules = new AclFile(path, text).rules()
     if (rules.length === 0) logger.warn({ plugin: name }, `${path} has no rules: it allows nothing`)
-    return new RuleSet(rules, { publish: false, subscribe: true, deliver: false }, new Map(), limits)
+    return new RuleSet(rules, { publish: false, subscribe: true, deliver: false }, groupsOfClaim, limits)
   }
   return rulesPlugin({ name, file: { path, watch }, parse })
 }

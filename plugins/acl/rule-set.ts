@@ -1,6 +1,6 @@
 import { addressPrefix, type ClientInfo } from '../../lib/index.ts'
 import { ClientRights } from './client-rights.ts'
-import { Identity, type GroupsOfUser } from './identity.ts'
+import { Identity, type GroupSources } from './identity.ts'
 import { Verdicts, type AppliedRule } from './verdicts.ts'
 import type { Rule } from './rule.ts'
 
@@ -25,17 +25,17 @@ export class RuleSet {
   readonly limits: RuleLimits
   /** Whether any message may have to be kept from somebody who subscribed to it. */
   readonly hasDeliver: boolean
-  readonly #groupsOfUser: GroupsOfUser
+  readonly #groups: GroupSources
   readonly #byUser = new Map<string | undefined, Rule[]>()
   readonly #byClient = new Map<string, Rule[]>()
   readonly #byGroup = new Map<string, Rule[]>()
   readonly #others: Rule[] = []
 
-  constructor (rules: readonly Rule[], defaults: Defaults, groupsOfUser: GroupsOfUser, limits: RuleLimits) {
+  constructor (rules: readonly Rule[], defaults: Defaults, groups: GroupSources, limits: RuleLimits) {
     this.defaults = defaults
     this.limits = limits
     this.hasDeliver = !defaults.deliver || rules.some(({ isAllow, actions }) => !isAllow && actions.includes('deliver'))
-    this.#groupsOfUser = groupsOfUser
+    this.#groups = groups
     const common = rules.filter(isForAll)
     this.verdicts = new Verdicts(common.map(rule => ({ rule, filters: rule.topics.map(topic => topic.fixed) })))
     for (const rule of rules) if (!isForAll(rule)) this.#file(rule)
@@ -43,7 +43,7 @@ export class RuleSet {
 
   /** What a Client may do, as far as it is known now. */
   rightsOf (client: ClientInfo): ClientRights {
-    const identity = new Identity(client, this.#groupsOfUser)
+    const identity = new Identity(client, this.#groups)
     const candidates = [
       ...this.#others, ...this.#byUser.get(client.username) ?? [], ...this.#byClient.get(client.clientIdentifier) ?? [],
       ...[...new Set(identity.groups)].flatMap(group => this.#byGroup.get(group) ?? []),

@@ -1,4 +1,5 @@
 import { addressList, type AddressList, type MqttError, type QoS } from '../../lib/index.ts'
+import { isRecord, isText } from './checks.ts'
 import { FilterTemplate } from './filter-template.ts'
 
 /** What a rule is about: PUBLISH and Will Messages, subscriptions, or each message on its way to a Client. */
@@ -9,11 +10,11 @@ type Some<T> = T | readonly T[]
 
 /** Whom and what a rule is for. All that is given must hold; of a list, one. */
 export interface RuleConditions {
-  /** Topic Filters. `${clientId}`, `${username}` and `${claims.…}` stand for what is known of the Client, a claim that is a list for each of its elements. */
+  /** Topic Filters. `${clientId}`, `${username}` and `${claims.…}` stand for what is known of the Client, a claim that is a list for each of its elements, one within others by `${claims.a.b}`. */
   readonly topics: Some<string>
   /** User Names; null stands for Clients without one. */
   readonly users?: Some<string | null>
-  /** Groups of the option `groups`, or of the claim `groups`. */
+  /** Groups of the option `groups`, or of the claim `groupsClaim`. */
   readonly groups?: Some<string>
   /** Client Identifiers. Clients choose them, unless `authenticate` does. */
   readonly clients?: Some<string>
@@ -63,11 +64,6 @@ const fields: ReadonlySet<string> = new Set(['allow', 'deny', 'topics', 'users',
 export function parseRules (rules: unknown, complain: Complain): Rule[] {
   if (!Array.isArray(rules)) throw complain('rules', 'a list of rules', rules)
   return rules.map((rule: unknown, number) => new RuleReader(rule, `rules[${number}]`, complain).read(number))
-}
-
-/** Whether a value is an object with fields, as `{}` makes one. */
-export function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Reads one rule. */
@@ -164,8 +160,6 @@ export function filterFault (filter: string): string | undefined {
 }
 
 function isAction (value: unknown): value is Action { return (actions as readonly unknown[]).includes(value) }
-
-function isText (value: unknown): value is string { return typeof value === 'string' && value !== '' }
 
 function isUser (value: unknown): value is string | null { return value === null || typeof value === 'string' }
 

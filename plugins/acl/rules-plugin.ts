@@ -3,6 +3,7 @@ import {
   type Broker, type ClientInfo, type Hooks, type Plugin,
 } from '../../lib/index.ts'
 import type { ClientRights } from './client-rights.ts'
+import { groupsOfClaim } from './identity.ts'
 import { RuleSet, type RuleLimits } from './rule-set.ts'
 
 /** A plugin that keeps to rules which can be read anew. */
@@ -52,7 +53,7 @@ export interface RuleSource {
   parse (text: string, broker: Broker): RuleSet
 }
 
-const nothing = new RuleSet([], { publish: false, subscribe: false, deliver: false }, new Map(), { cacheSize: 1, maximumFilters: 1 })
+const nothing = new RuleSet([], { publish: false, subscribe: false, deliver: false }, groupsOfClaim, { cacheSize: 1, maximumFilters: 1 })
 
 /** Makes the plugin: until rules were read it allows nothing. */
 export function rulesPlugin<Data> (source: RuleSource): RulesPlugin<Data> {

@@ -123,7 +123,7 @@ export const pluginFields: Readonly<Record<PluginName, Fields>> = {
   },
   accessRules: {
     ...rulesPlugin, path: aPath, rules: { schema: z.array(record, { error: 'expected a list of rules' }) }, groups: { schema: z.record(z.string(), texts, { error: 'expected an object with a list of users for each group' }) },
-    default: { schema: choice('allow', 'deny') },
+    groupsClaim: someTexts, default: { schema: choice('allow', 'deny') },
   },
   mosquittoAcl: { ...rulesPlugin, path: aPath },
   rateLimit: {

@@ -1,0 +1,7 @@
+/** Whether a value is an object with fields, as `{}` makes one. */
+export function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether a value is a text that is not empty. */
+export function isText (value: unknown): value is string { return typeof value === 'string' && value !== '' }
