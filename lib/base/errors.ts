@@ -80,3 +80,6 @@ export function optionInvalid (option: string, expected: string, got: unknown): 
 export function fileInvalid (path: string, fault: string, line?: number, options?: ErrorOptions): MqttError {
   return new MqttError(ErrorCode.fileInvalid, ReasonCode.implementationSpecificError, `${path}${line === undefined ? '' : `, line ${line}`}: ${fault}`, options)
 }
+
+/** A promise of somebody else's was not kept within its time: the `cause` of a {@link MqttError}. */
+export class NoAnswerInTime extends Error {}

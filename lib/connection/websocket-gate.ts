@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type Server, type ServerOptions } from 'ws'
-import { optionInvalid } from '../base/errors.ts'
+import { MqttError, NoAnswerInTime, optionInvalid } from '../base/errors.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { ConnectionInfo, MaybePromise } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
@@ -39,12 +39,14 @@ const oldSubprotocol = 'mqttv3.1' // what clients of MQTT 3.1 ask for
 const closeTimeoutMs = 5_000
 const minimumFrameLimit = 1024 * 1024
 
-/** Marks upgrade listeners with their path; shared by copies of this module, so that several brokers on one server know each other. */
-const mountPath: unique symbol = Symbol.for('myelin.mountPath')
+/** Marks upgrade listeners by which paths are theirs; shared by copies of this module, so that several brokers on one server know each other. */
+const isMountPath: unique symbol = Symbol.for('myelin.isMountPath')
+
+type IsPath = (path: string) => boolean
 
 interface Mount {
   (request: IncomingMessage, socket: Duplex, head: Buffer): void
-  readonly [mountPath]: string
+  readonly [isMountPath]: IsPath
 }
 
 /** An upgrade on its way. */
@@ -87,12 +89,14 @@ export class WebSocketGate {
   attach (server: EventEmitter, options: WebSocketOptions, accept: AcceptWebSocket): () => void {
     checkWebSocketOptions(options)
     const { path = '/mqtt', ...others } = options
-    checkPathIsFree(server, path)
+    if (typeof path === 'string') checkPathIsFree(server, path)
+    const isPath = this.#pathTest(path)
     const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-      if (pathOf(request) === path) this.handleUpgrade(request, socket, head, others, accept)
-      else if (isNobodys(server, mount, pathOf(request))) refuse(socket, { status: 404 })
+      const owner = ownerOf(server, pathOf(request))
+      if (owner === mount) this.handleUpgrade(request, socket, head, others, accept)
+      else if (owner === undefined && isInCharge(server, mount)) refuse(socket, { status: 404 })
     }
-    const mount: Mount = Object.assign(onUpgrade, { [mountPath]: path } as const)
+    const mount: Mount = Object.assign(onUpgrade, { [isMountPath]: isPath } as const)
     const detach = (): void => { server.off('upgrade', mount); this.#detachers.delete(detach) }
     server.prependListener('upgrade', mount) // so that `verify` knows of an upgrade before those who take every one that comes
     this.#detachers.add(detach)
@@ -104,6 +108,20 @@ export class WebSocketGate {
     for (const detach of [...this.#detachers]) detach()
     for (const waiting of [...this.#waiting]) refuse(waiting.release().socket, { status: 503 })
     this.#server.close()
+  }
+
+  /** Never throws: it is asked where nobody would catch that. */
+  #pathTest (path: string | IsPath): IsPath {
+    if (typeof path === 'string') return asked => asked === path
+    return asked => {
+      try {
+        const answer: unknown = path(asked)
+        return answer === true // a promise says nothing
+      } catch (error) {
+        this.#options.logger.error({ err: error }, 'the function "path" of a WebSocket path failed')
+        return false
+      }
+    }
   }
 
   async #answer (upgrade: Upgrade): Promise<void> {
@@ -129,8 +147,9 @@ export class WebSocketGate {
     const asked = (async () => verify(request))() // called at once; what it throws is a rejection
     try {
       return await this.#options.guard('verify', async () => verdictOf(await asked))
-    } catch {
-      return { status: 500 } // and it was logged
+    } catch (error) { // and it was logged
+      const isLate = error instanceof MqttError && error.cause instanceof NoAnswerInTime
+      return { status: isLate ? 503 : 500 }
     }
   }
 
@@ -213,15 +232,19 @@ function pathOf (request: IncomingMessage): string {
   return String(request.url).replace(/\?.*/s, '')
 }
 
-/** Whether `mount` has to answer for a path that no listener will: it is the first, and all are of this kind. */
-function isNobodys (server: EventEmitter, mount: Mount, path: string): boolean {
-  const listeners = server.listeners('upgrade')
-  return listeners[0] === mount && listeners.every(listener => mountPath in listener && listener[mountPath] !== path)
+/** The first of the listeners that wants upgrades on that path: two that answered one would spoil the socket for both. */
+function ownerOf (server: EventEmitter, path: string): object | undefined {
+  return server.listeners('upgrade').find(listener => isMount(listener) && listener[isMountPath](path))
 }
 
-/** Two brokers that answer one upgrade would spoil the socket for both. */
-function checkPathIsFree (server: EventEmitter, path: string): void {
-  if (server.listeners('upgrade').some(listener => mountPath in listener && listener[mountPath] === path)) {
-    throw optionInvalid('path', 'a path that this server has not got yet', path)
-  }
+/** Whether `mount` has to answer for a path that nobody wants: it is the first, and all are of this kind. */
+function isInCharge (server: EventEmitter, mount: Mount): boolean {
+  const listeners = server.listeners('upgrade')
+  return listeners[0] === mount && listeners.every(isMount)
 }
+
+function checkPathIsFree (server: EventEmitter, path: string): void {
+  if (ownerOf(server, path) !== undefined) throw optionInvalid('path', 'a path that this server has not got yet', path)
+}
+
+function isMount (listener: object): listener is Mount { return isMountPath in listener }

@@ -31,8 +31,8 @@ interface Conditions {
    */
   origin?: string | readonly string[] | ((origin: string | undefined) => boolean)
   /**
-   * Looks at the HTTP request before there is a WebSocket: cookies, headers, the query. Asked after `origin`. What it throws, and a promise
-   * that is later than `hookTimeoutMs`, refuse with 500. Default: everybody may come, and the hooks of the broker decide.
+   * Looks at the HTTP request before there is a WebSocket: cookies, headers, the query. Asked after `origin`. What it throws
+   * refuses with 500, a promise that is later than `hookTimeoutMs` with 503. Default: everybody may come, and the hooks of the broker decide.
    */
   verify?: (request: IncomingMessage) => MaybePromise<VerifyResult>
   /**
@@ -44,8 +44,11 @@ interface Conditions {
 
 /** How a host offers MQTT over WebSocket (section 6). */
 export interface WebSocketOptions extends Conditions {
-  /** The path of the URL, compared exactly and without its query. Default `/mqtt`. */
-  path?: string
+  /**
+   * The path of the URL, compared exactly and without its query; or a function that says of a path, as the Client wrote it, whether it is one: of several
+   * brokers on a server that want the same, the one that was attached last gets it. Default `/mqtt`.
+   */
+  path?: string | ((path: string) => boolean)
 }
 
 /** How a host hands over an upgrade that it has routed itself. */
@@ -62,7 +65,8 @@ const ofUpgrade: readonly string[] = ['identity', ...common]
 /** @throws MqttError that names the first option that is wrong */
 export function checkWebSocketOptions (options: WebSocketOptions): void {
   const { path = '/mqtt' } = options
-  if (!/^\/[^?#]*$/.test(path)) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
+  const isRight = typeof path === 'function' || /^\/[^?#]*$/.test(path)
+  if (!isRight) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
   check(options, ofAttach)
 }
 

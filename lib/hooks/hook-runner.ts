@@ -1,4 +1,4 @@
-import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
+import { ErrorCode, MqttError, NoAnswerInTime, optionInvalid } from '../base/errors.ts'
 import { isReasonCode, ReasonCode } from '../base/reason-codes.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { AuthenticateRequest, AuthenticateResult, ConnectPatch, DeliverRequest, Hooks, MaybePromise, PublishRequest } from '../contract/hooks.ts'
@@ -187,7 +187,7 @@ export class HookRunner {
   async #await<T> (name: string, answer: PromiseLike<T>): Promise<T | Failure> {
     let stop: (() => void) | undefined
     const deadline = new Promise<never>((_resolve, reject) => {
-      stop = this.#clock.after(this.#timeoutMs, () => { reject(new Error(`no answer within ${this.#timeoutMs} ms (hookTimeoutMs)`)) })
+      stop = this.#clock.after(this.#timeoutMs, () => { reject(new NoAnswerInTime(`no answer within ${this.#timeoutMs} ms (hookTimeoutMs)`)) })
     })
     try {
       return await Promise.race([answer, deadline])
