@@ -2,6 +2,7 @@ import { ServerResponse, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { createBroker, optionInvalid, ReasonCode, type Broker, type BrokerOptions, type ConnectionInfo, type Plugin, type Verified, type VerifyResult, type WebSocketOptions } from '../../lib/index.ts'
+import { routedTo } from './routed.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -38,14 +39,15 @@ export type MyelinOptions = MountOptions & ({ broker: MountedBroker } | (BrokerO
  */
 export const myelin: FastifyPluginAsync<MyelinOptions> = async (app, options) => {
   const { path = '/mqtt', prefix = '', name = 'mqtt', origin, listener, broker: given, ...brokerOptions } = options
-  if (/[:*]/.test(path)) throw optionInvalid('path', 'a path without parameters and wildcards', path)
+  const route = app.prefix + prefix + path
+  if (!/^\/[^?#]*$/.test(route) || /[:*]/.test(path)) throw optionInvalid('path', 'a path that begins with "/", without parameters, wildcards and query', path)
   if (given !== undefined) checkNone(brokerOptions)
   const broker: MountedBroker = given ?? await createBroker({ logger: app.log, ...brokerOptions })
   const mount = new Mount(app, broker)
   app.addHook('preClose', async () => { await (given === undefined ? broker : mount).close() })
   if (!app.hasDecorator(name) || app.getDecorator<unknown>(name) !== broker) app.decorate(name, broker)
   await app.register(mount.route, { prefix: prefix + path })
-  mount.open({ path: app.prefix + prefix + path, ...origin !== undefined && { origin }, ...listener !== undefined && { listener } })
+  mount.open({ path: routedTo(app, route), ...origin !== undefined && { origin }, ...listener !== undefined && { listener } })
 }
 
 // What it decorates is for the whole app, as with fastify-plugin.
