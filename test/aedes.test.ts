@@ -189,6 +189,34 @@ t.test('authorizePublish refuses and changes messages, and the connection goes o
   t.match(await client.message(), { topic: 'c', retain: true })
 })
 
+t.test('what a handler changes into no message is a clientError, and is not published', async t => {
+  const changes: [change: object, reason: RegExp][] = [
+    [{ topic: 'a/#' }, /topic of a packet to "a\/#", which has a wildcard/], [{ topic: 'a\0' }, /U\+0000/], [{ topic: '' }, /is no text/], [{ topic: undefined }, /to undefined, which is no text/],
+    [{ topic: 'x'.repeat(5000) }, /limits/], [{ topic: '/'.repeat(300) }, /limits/], [{ payload: undefined }, /payload/], [{ payload: { length: 5 } }, /payload/], [{ qos: 3 }, /qos/], [{ retain: 1 }, /retain/],
+  ]
+  for (const handler of ['authorizePublish', 'published'] as const) {
+    const world = new World(t)
+    let next: object = {}
+    const change = (packet: AedesPublishPacket): void => { if (packet.topic === 'a') Object.assign(packet, next) }
+    if (handler === 'authorizePublish') world.aedes.authorizePublish = (_client, packet, done) => { change(packet); done() }
+    else world.aedes.published = (packet, _client, done) => { change(packet); done() }
+    const client = await world.dial()
+    await client.mqtt.subscribeAsync('#')
+    for (const [wanted, reason] of changes) {
+      next = wanted
+      await client.mqtt.publishAsync('a', 'x', { qos: 1 })
+      const [told, ...others] = world.take('clientError', 'publish', 'clientDisconnect')
+      t.match(told, reason, handler)
+      t.strictSame([told?.slice(0, 16), others], ['clientError lamp', []])
+    }
+    next = { payload: 'text' }
+    await client.mqtt.publishAsync('a', 'x', { qos: 1 })
+    t.equal(String((await client.message()).payload), 'text', 'nothing came before')
+    next = { topic: 'a/+' }
+    if (handler === 'published') await t.rejects(called(done => { world.aedes.publish({ topic: 'a' }, done) }), { message: /onPublish refused the message/ })
+  }
+})
+
 t.test('authorizeSubscribe refuses, negates and changes subscriptions', async t => {
   const world = new World(t)
   world.aedes.authorizeSubscribe = (_client, subscription, done) => {
@@ -328,6 +356,12 @@ t.test('close ends everything, tells so, and nothing works after it', async t =>
   t.equal(world.aedes.closed, true)
   t.strictSame(world.take('closed', 'clientDisconnect', 'clientError'), ['clientDisconnect lamp true', 'closed'])
   await t.resolves(called(done => { world.aedes.close(done) }), 'once more does no harm')
+  const another = new World(t)
+  const order: string[] = []
+  another.aedes.on('closed', () => { order.push('closed') })
+  await another.dial()
+  await Promise.all(['first', 'second'].map(name => called(done => { another.aedes.close(done) }).then(() => { order.push(name) })))
+  t.strictSame(order, ['closed', 'first', 'second'], 'whoever closes hears of the end, and not before')
   await t.rejects(called(done => { world.aedes.publish({ topic: 'a' }, done) }), { code: ErrorCode.brokerClosed })
 })
 

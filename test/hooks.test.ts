@@ -239,8 +239,10 @@ t.test('onPublish: patches build on each other and change topic, payload, QoS, R
 })
 
 t.test('onPublish: a patch to what is no Topic Name refuses the message', async t => {
-  const [client] = await connect(await startBroker(t, { hooks: { onPublish: () => ({ topicName: 'a/#' }) } }))
+  const logger = new MemoryLogger()
+  const [client] = await connect(await startBroker(t, { logger, hooks: { onPublish: () => ({ topicName: 'a/#' }) } }))
   t.match(await client.publish('a', '1', { qos: 1, packetIdentifier: 1 }).take(), [{ reasonCode: ReasonCode.topicNameInvalid }])
+  t.match(logger.take('error'), [/onPublish returned a patch that makes no message/], 'the publisher has done nothing wrong')
 })
 
 t.test('onSubscribe and onConnect patch what is granted and told', async t => {

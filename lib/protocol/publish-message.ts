@@ -74,10 +74,9 @@ function applyPatch (services: BrokerServices, message: Message, patch: MessageP
   try {
     return patched(services, message, patch)
   } catch (cause) {
-    if (cause instanceof MqttError && cause.code === ErrorCode.topicNameInvalid) throw cause
     const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, 'the hook onPublish returned a patch that makes no message', { cause })
     services.logger.error({ err: error, topicName: message.topicName }, error.message)
-    throw error
+    throw cause instanceof MqttError && cause.code === ErrorCode.topicNameInvalid ? cause : error
   }
 }
 

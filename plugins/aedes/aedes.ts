@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { createBroker, optionInvalid, type Broker, type ConnectionInfo, type LocalSubscription, type Message } from '../../lib/index.ts'
+import { createBroker, defaultLimits, optionInvalid, type Broker, type ConnectionInfo, type LocalSubscription, type Message } from '../../lib/index.ts'
 import { answerOf } from './answer.ts'
 import { Bridge } from './bridge.ts'
 import { AedesClient } from './client.ts'
@@ -55,7 +55,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   readonly #subscriptions = new Map<string, Map<Deliver, LocalSubscription>>()
   #listening: Promise<Broker> | undefined = undefined
   #broker: Broker | undefined = undefined
-  #isClosed = false
+  #closing: Promise<void> | undefined = undefined
   /** Whose stream the broker is being given just now. */
   #arriving: AedesClient | undefined = undefined
   #stopHeartbeat: (() => void) | undefined = undefined
@@ -69,7 +69,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
     const { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward, published } = options
     Object.assign(this, { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward, published })
     const arrived = (connection: ConnectionInfo): AedesClient => this.#arriving ?? this.#newClient(undefined, connection.request)
-    this.#bridge = new Bridge({ aedes: this, arrived, tell: this.#tell, isOpen: !hasAuthentication(options) })
+    this.#bridge = new Bridge({ aedes: this, arrived, tell: this.#tell, isOpen: !hasAuthentication(options), limits: { ...defaultLimits, ...options.myelin?.limits } })
     EventEmitter.prototype.on.call(this, 'newListener', checkEvent) // an event of every emitter, and none of Aedes
   }
 
@@ -88,7 +88,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
 
   get connectedClients (): number { return this.#broker?.metrics.clientsConnected ?? 0 }
 
-  get closed (): boolean { return this.#isClosed }
+  get closed (): boolean { return this.#closing !== undefined }
 
   /** Packets that the broker has published. */
   get counter (): number { return this.#bridge.counter }
@@ -120,9 +120,9 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
     this.#settle(this.#ready().then(() => { this.#unsubscribe(topic, deliver) }), callback)
   }
 
-  /** Ends all connections and the broker. */
+  /** Ends all connections and the broker; the callback is called when that is done, whoever began it. */
   close (callback?: Callback): void {
-    this.#settle(this.#close(), callback)
+    this.#settle(this.#closing ??= this.#close(), callback)
   }
 
   #ready (): Promise<Broker> { return this.#listening ??= this.#listen() }
@@ -136,8 +136,6 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   }
 
   async #close (): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
     const broker = await this.#ready()
     this.#stopHeartbeat?.()
     await broker.close()
@@ -175,7 +173,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
 
   /** Under `$SYS/<id>/`, as long as there is a broker. */
   readonly #tell = (topic: string, payload: string): void => {
-    if (!this.#isClosed) this.publish({ topic: `$SYS/${this.id}/${topic}`, payload })
+    if (!this.closed) this.publish({ topic: `$SYS/${this.id}/${topic}`, payload })
   }
 
   /** Errors that nobody has asked for are logged. */

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import {
   ErrorCode, ReasonCode,
-  type AuthenticateRequest, type AuthenticateResult, type AuthorizeResult, type ClientInfo, type ConnectionInfo, type DeliverRequest, type Disconnected, type Hooks, type MaybePromise, type Message,
+  type AuthenticateRequest, type AuthenticateResult, type AuthorizeResult, type ClientInfo, type ConnectionInfo, type DeliverRequest, type Disconnected, type Hooks, type Limits, type MaybePromise, type Message,
   type MessagePatch, type MqttError, type PublishRequest, type Subscription as Granted, type SubscriptionOptions, type SubscribeRequest,
 } from '../../lib/index.ts'
 import type { Aedes } from './aedes.ts'
 import { answerOf, then, type Answer } from './answer.ts'
 import type { AedesClient } from './client.ts'
 import type { AuthenticateError } from './options.ts'
-import { connectPacket, isUnchanged, publishPacket, subscriptionOf, type AedesPublishPacket, type ConnectPacket, type Subscription } from './packets.ts'
+import { connectPacket, faultOf, isUnchanged, patchOf, publishPacket, subscriptionOf, type AedesPublishPacket, type ConnectPacket, type Subscription } from './packets.ts'
 
 type Broker = Pick<Aedes, 'id' | 'emit' | 'listenerCount' | 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward' | 'published'>
 
@@ -21,6 +21,8 @@ export interface BridgeHost {
   readonly tell: (topic: string, payload: string) => void
   /** Whether everybody is let in while there is no handler: nobody else is there to decide. */
   readonly isOpen: boolean
+  /** What a topic that a handler puts in the place of another has to keep to. */
+  readonly limits: Limits
 }
 
 const notAuthorized = 5
@@ -143,9 +145,11 @@ export class Bridge {
     if (authorizePublish === undefined) return true
     const client = this.#client(info)
     const packet = this.#packetOf(message)
-    return then(answerOf(done => authorizePublish(client, packet, done)), ({ error }) => {
-      if (error === undefined) this.#packets.set(message, packet)
-      return this.#allowed(client, error)
+    return then(answerOf(done => authorizePublish(client, packet, done)), ({ error }): AuthorizeResult => {
+      if (error !== undefined) return this.#allowed(client, error)
+      const fault = faultOf(packet, message, this.#host.limits)
+      if (fault === undefined) this.#packets.set(message, packet)
+      return this.#allowed(client, fault) || ReasonCode.implementationSpecificError // which is not the Client's fault
     })
   }
 
@@ -154,9 +158,10 @@ export class Bridge {
     const { published } = this.#host.aedes
     if (published === undefined) return patchOf(packet, message)
     return then(answerOf(done => published(packet, client, done)), ({ error }) => {
-      if (error === undefined) return patchOf(packet, message)
-      if (client !== null) this.#failed(client, error)
-      throw error
+      const fault = error ?? faultOf(packet, message, this.#host.limits)
+      if (fault === undefined) return patchOf(packet, message)
+      if (client !== null) this.#failed(client, fault)
+      throw fault
     })
   }
 
@@ -233,10 +238,3 @@ export class Bridge {
 }
 
 function isAllowed ({ error, value }: Answer<boolean>): boolean { return error === undefined && value === true }
-
-/** What a handler has changed in a packet; undefined when it has left it alone. */
-function patchOf (packet: AedesPublishPacket, message: Message): MessagePatch | undefined {
-  if (isUnchanged(packet, message)) return undefined
-  const { topic: topicName, payload, qos, retain } = packet
-  return { topicName, payload: Buffer.from(payload), qos, retain }
-}

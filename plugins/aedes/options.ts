@@ -17,7 +17,7 @@ export interface AedesHandlers {
   preConnect?: ((client: AedesClient, packet: ConnectPacket, done: Done<boolean>) => unknown) | undefined
   /** Whether a Client is who it says. */
   authenticate?: ((client: AedesClient, username: string | undefined, password: Buffer | undefined, done: (error?: AuthenticateError | null, successful?: boolean | null) => void) => unknown) | undefined
-  /** Whether a Client may publish. What it changes in the packet is changed in the message. An error refuses the message, and does not end the connection. */
+  /** Whether a Client may publish. What it changes in the packet is changed in the message. An error refuses the message, and does not end the connection; so does a change that leaves no message. */
   authorizePublish?: ((client: AedesClient, packet: AedesPublishPacket, done: Done) => unknown) | undefined
   /** Whether a Client may subscribe; null refuses. It may change `qos`, and not `topic`. */
   authorizeSubscribe?: ((client: AedesClient, subscription: Subscription, done: Done<Subscription>) => unknown) | undefined
