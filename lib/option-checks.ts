@@ -4,6 +4,7 @@ import { ReasonCode } from './base/reason-codes.ts'
 import { QoS } from './packet/packets.ts'
 import type { BrokerOptions } from './options.ts'
 import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
+import { parseTopicFilter } from './topic/topic-filter.ts'
 
 const known: readonly (keyof BrokerOptions | 'plugins')[] = [
   'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
@@ -92,6 +93,19 @@ export function checkBoolean (option: string, value: unknown): void {
 /** @throws MqttError that names the option, unless it is absent or one of the choices */
 export function checkOneOf (option: string, value: unknown, choices: readonly unknown[]): void {
   if (value !== undefined && !choices.includes(value)) throw optionInvalid(option, `one of ${choices.join(', ')}`, value)
+}
+
+/**
+ * @returns the filter, so that it can be used where it is checked
+ * @throws MqttError that names the option, for what is no Topic Filter (section 4.7), or a Shared Subscription, which names no topics of its own
+ */
+export function checkTopicFilter (option: string, filter: unknown): string {
+  if (typeof filter !== 'string' || filter.startsWith('$share/')) throw optionInvalid(option, 'a Topic Filter', filter)
+  try {
+    return parseTopicFilter(filter, { maximumTopicLength: 65_535, maximumTopicLevels: 65_535 }).filter
+  } catch {
+    throw optionInvalid(option, 'a Topic Filter', filter)
+  }
 }
 
 /** The limits in force: the defaults, with what the host has set. */

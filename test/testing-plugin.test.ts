@@ -286,6 +286,32 @@ t.test('close throws what a plugin throws in its close', async t => {
   t.match(test.log.take('error'), [/broken could not be closed/])
 })
 
+t.test('an expectation of what is no Topic Filter is a mistake of the test, and said to be one', async t => {
+  const test = await start(t)
+  const client = await test.connect()
+  for (const filter of ['a/#/b', 'a+', '#a', '', 'a\0', '$share/g/a', 7]) {
+    const invalid = { code: ErrorCode.optionInvalid, message: /topicFilter.*a Topic Filter/s }
+    await t.rejects(client.expectMessage(filter as string), invalid, String(filter))
+    await t.rejects(client.expectNoMessage(filter as string), invalid, String(filter))
+  }
+})
+
+t.test('a test runner may put timers of its own in the place of the real ones', async t => {
+  const real = { setImmediate, clearImmediate, setTimeout, clearTimeout }
+  const restore = (): void => { Object.assign(globalThis, real) }
+  t.teardown(restore)
+  Object.assign(globalThis, { setImmediate: () => 0, clearImmediate: () => 0, setTimeout: () => 0, clearTimeout: () => 0 })
+  const test = await createTestBroker({ patienceMs: 10 })
+  const client = await test.connect({ properties: { sessionExpiryInterval: 60 } })
+  await client.subscribe('a', { qos: 1 })
+  const acknowledged = await client.publish('a', 'x', { qos: 1 })
+  const { text } = await client.expectMessage('a')
+  const failure = await failureOf(client.expectMessage('b'))
+  await test.close()
+  restore()
+  t.strictSame([acknowledged, text, failure.startsWith("client-1 expected a message to b")], [ReasonCode.success, 'x', true])
+})
+
 t.test('what does not start rejects as createBroker does; a cluster is none', async t => {
   await t.rejects(createTestBroker({ hookTimeoutMs: -1 }), { code: ErrorCode.optionInvalid })
   await t.rejects(createTestBroker({ emitter: {} } as never), { code: ErrorCode.optionInvalid, message: /emitter/ })

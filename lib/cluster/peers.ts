@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers'
 import type { Send } from '../contract/cluster-changes.ts'
 import type { LogEntry } from '../contract/emitter.ts'
 import type { Message } from '../contract/message.ts'

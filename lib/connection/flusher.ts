@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers'
+
 /** Something that has bytes to write at the end of the turn. */
 export interface Flushable { flush (): void }
 

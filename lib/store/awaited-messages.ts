@@ -1,3 +1,4 @@
+import { clearImmediate, setImmediate } from 'node:timers'
 import type { Clock } from '../contract/clock.ts'
 import type { Store } from '../contract/store.ts'
 import { PendingState, type PendingMessage } from './pending-message.ts'

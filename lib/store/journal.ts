@@ -1,3 +1,4 @@
+import { clearImmediate, setImmediate } from 'node:timers'
 import { ErrorCode, type MqttError } from '../base/errors.ts'
 import type { Limits } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { optionInvalid, systemClock, type Clock } from '../../lib/index.ts'
+import { checkTopicFilter, optionInvalid, systemClock, type Clock } from '../../lib/index.ts'
 import { decodeContent, encodeContent, type Content, type Properties } from './content.ts'
 import { CryptoError, CryptoErrorCode } from './errors.ts'
 import { envelopeOf, isSealed, readSeal, sealProperties, unsealedProperties } from './seal.ts'
-import { bySpecificity, checkTopicFilter, expressionOf } from './topic-filters.ts'
+import { bySpecificity, expressionOf } from './topic-filters.ts'
 import { keyLength, nonceLength, Xaes } from './xaes.ts'
 
 /** A secret that both ends know. */
@@ -148,8 +148,7 @@ function boundTo (keyId: string, topicName: string): Buffer {
 function isExact ({ filter }: Entry): boolean { return !/[+#]/.test(filter) }
 
 function entryOf (entry: KeyringEntry): Entry {
-  checkTopicFilter('filter', entry.filter)
-  const { filter } = entry
+  const filter = checkTopicFilter('filter', entry.filter)
   const expression = expressionOf(filter)
   if ('plain' in entry) {
     if (entry.plain as unknown !== true || 'keys' in entry) throw optionInvalid(`plain of ${filter}`, 'true, without keys', entry.plain)

@@ -1,6 +1,6 @@
-import { optionInvalid, ReasonCode, type AuthorizeResult, type Plugin, type PublishRequest } from '../../lib/index.ts'
+import { checkTopicFilter, optionInvalid, ReasonCode, type AuthorizeResult, type Plugin, type PublishRequest } from '../../lib/index.ts'
 import { isSealed } from './seal.ts'
-import { checkTopicFilter, expressionOf } from './topic-filters.ts'
+import { expressionOf } from './topic-filters.ts'
 
 /** Options of {@link requireEncryption}. */
 export interface RequireEncryptionOptions {

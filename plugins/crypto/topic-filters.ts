@@ -1,15 +1,3 @@
-import { optionInvalid } from '../../lib/index.ts'
-
-/** @throws MqttError for what is no Topic Filter (section 4.7.1), or a Shared Subscription, which names no topics of its own */
-export function checkTopicFilter (option: string, filter: unknown): asserts filter is string {
-  const isFilter = typeof filter === 'string' && filter !== '' && !filter.includes('\0') && !filter.startsWith('$share/') && filter.split('/').every(isLevel)
-  if (!isFilter) throw optionInvalid(option, 'a Topic Filter', filter)
-}
-
-function isLevel (level: string, index: number, levels: readonly string[]): boolean {
-  return level === '+' || (level === '#' && index === levels.length - 1) || !/[+#]/.test(level)
-}
-
 /** An expression for the Topic Names that a filter matches: linear in their length, whatever the filter. */
 export function expressionOf (filter: string): RegExp {
   const levels = filter.split('/').map(level => level === '+' ? '[^/]*' : level.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))

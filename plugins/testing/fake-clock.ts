@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers' // not that of the program, which a test runner may have put another in the place of
 import type { Clock } from '../../lib/index.ts'
 
 interface Task { at: number, readonly everyMs: number | undefined, readonly run: () => void, readonly setBy: string }

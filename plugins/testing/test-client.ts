@@ -1,6 +1,7 @@
 import { AssertionError } from 'node:assert'
+import { clearTimeout, setTimeout } from 'node:timers' // not those of the program, which a test runner may have put others in the place of
 import {
-  PacketType, ReasonCode, Topic, reasonCodeName, topicMatches,
+  PacketType, ReasonCode, Topic, checkTopicFilter, reasonCodeName, topicMatches,
   type ConnackPacket, type DisconnectPacket, type MaybePromise, type MessageProperties, type Packet, type Properties, type ProtocolVersion, type PublishPacket, type QoS,
   type SubscriptionRequest,
 } from '../../lib/index.ts'
@@ -145,16 +146,24 @@ export class TestClient {
     return reasonCode
   }
 
-  /** Takes the first message that came and fits; others stay for later expectations. */
+  /**
+   * Takes the first message that came and fits; others stay for later expectations.
+   * @throws MqttError `MQTT_OPTION_INVALID` for what is no Topic Filter: such an expectation could never be met
+   */
   async expectMessage (topicFilter?: string, fields: MessageFields = {}): Promise<TestMessage> {
+    if (topicFilter !== undefined) checkTopicFilter('topicFilter', topicFilter)
     return this.#until(describeWish(topicFilter, fields), () => {
       const index = this.#messages.findIndex(message => isWished(message, topicFilter, fields))
       return index < 0 ? undefined : this.#messages.splice(index, 1)[0]
     }, this.#subscriptions.size === 0 ? 'it has subscribed to nothing since it connected' : undefined)
   }
 
-  /** No message (of those that fit the filter) has come that was not taken, and none is on its way. */
+  /**
+   * No message (of those that fit the filter) has come that was not taken, and none is on its way.
+   * @throws MqttError `MQTT_OPTION_INVALID` for what is no Topic Filter: such an expectation would always be met
+   */
   async expectNoMessage (topicFilter?: string): Promise<void> {
+    if (topicFilter !== undefined) checkTopicFilter('topicFilter', topicFilter)
     await settled()
     if (this.#messages.some(message => isWished(message, topicFilter, {}))) throw this.#failure(`no message${topicFilter === undefined ? '' : ` to ${topicFilter}`}`, 'got one.')
   }
