@@ -153,6 +153,20 @@ t.test('authorizeConnection and authorizeDeliver: at once, and a promise is a re
   }
 })
 
+t.test('anyOf: that nobody allows a topic is not remembered when one of them failed', async t => {
+  for (const [failing, payloads] of [[false, ['1', '2']], [true, ['2']]] as const) {
+    let isBroken: boolean = failing
+    const authorizeTopic = (): boolean => isBroken ? broken() : true
+    const test = await startBroker(t, { plugins: [anyOf(plugin('a', { authorizeTopic: () => false }), plugin('b', { authorizeTopic }))] })
+    const [client] = await connect(test)
+    await client.subscribe('x')
+    await test.broker.publish('x', '1')
+    isBroken = false
+    await test.broker.publish('x', '2')
+    t.strictSame(await client.payloads(), payloads)
+  }
+})
+
 t.test('anyOf: of one plugin all hooks must allow, those that it adds later too', async t => {
   const late: (() => void)[] = []
   const adding: Plugin = { name: 'adding', hooks: { authorizePublish: () => true }, setup: (broker: Broker) => { late.push(() => { late.push(broker.hook({ authorizePublish: () => false })) }) } }

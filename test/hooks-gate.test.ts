@@ -1,9 +1,14 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { ReasonCode, type Hooks } from '../lib/index.ts'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { ReasonCode, type Claims, type Hooks } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { connect, forEachVersion, settled, startBroker } from './support/harness.ts'
 import { deferred, startObserved, tryConnect, type ObservedBroker } from './support/observe.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 /** What everybody may do; a test takes it back. */
 interface Rights { publish: boolean, subscribe: boolean, deliver: boolean }
@@ -346,6 +351,79 @@ t.test('authorizeTopic', async t => {
     const [again] = await connect(test, kept)
     await test.broker.publish('x', '3', { qos: 1 })
     t.notOk((await again.payloads()).some(payload => payload !== '1'), 'what it had before comes again, and nothing else')
+  })
+
+  await t.test('is asked again when hooks come while it is asked', async t => {
+    const test = await startTopics(t)
+    const [client] = await connect(test, { clientIdentifier: 'a' })
+    await client.subscribe('x')
+    test.broker.hook({
+      authorizeTopic: () => {
+        if (test.asked.length === 1) test.broker.hook({ authorizeTopic: () => false })
+        return true
+      },
+    })
+    await test.broker.publish('x', '1')
+    await test.broker.publish('x', '2')
+    t.strictSame(await client.payloads(), ['1'])
+  })
+
+  await t.test('is asked again when the Client has authenticated anew, which is nothing to others that wait for an answer', async t => {
+    const verdict = deferred<boolean>()
+    const names = ['ann', 'bob']
+    const asked: string[] = []
+    const test = await startBroker(t, {
+      authenticationMethods: [{ name: 'token', start: () => ({ next: () => ({ allow: true, username: names.shift() ?? '' }) }) }],
+      hooks: {
+        authenticate: () => true,
+        authorizeTopic: ({ client: { username } }) => username === 'ann',
+        authorizeSubscribe: ({ topicFilter }) => asked.push(topicFilter) > 0 && (topicFilter === 'slow' ? verdict.promise : true),
+      },
+    })
+    const [client] = await connect(test, { clientIdentifier: 'a', properties: { authenticationMethod: 'token' } })
+    const [other] = await connect(test, { clientIdentifier: 'b' })
+    await client.subscribe('x')
+    await test.broker.publish('x', '1')
+    other.send({ type: PacketType.subscribe, packetIdentifier: 1, subscriptions: [{ topicFilter: 'slow', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 }], properties: undefined })
+    await settled()
+    client.send({ type: PacketType.auth, reasonCode: ReasonCode.reAuthenticate, properties: { authenticationMethod: 'token' } })
+    await settled()
+    await test.broker.publish('x', '2')
+    verdict.resolve(true)
+    t.match(await other.takeType(PacketType.suback), [{ reasonCodes: [0] }])
+    t.strictSame([await client.payloads(), asked.filter(filter => filter === 'slow')], [['1'], ['slow']])
+  })
+
+  await t.test('is asked about what has waited when somebody else comes under the Client Identifier', async t => {
+    const authorizeTopic = ({ client: { username, claims } }: { client: { username: string | undefined, claims: Claims } }): boolean => username === 'ann' && claims['role'] === 'reader'
+    for (const [username, role, expected] of [['ann', 'reader', ['1']], ['bob', 'reader', []], ['ann', 'guest', []]] as const) {
+      const roles = ['reader', role]
+      const test = await startObserved(t, { hooks: { authenticate: request => ({ allow: true, username: request.username ?? '', claims: { role: roles.shift() ?? '' } }), authorizeTopic } })
+      const [client] = await connect(test, { ...kept, username: 'ann' })
+      await client.subscribe('x', { qos: 1 })
+      await client.vanish()
+      await test.broker.publish('x', '1', { qos: 1 })
+      const [again] = await connect(test, { ...kept, username })
+      t.strictSame(await again.payloads(), expected, `${username}, ${role}`)
+      t.equal(test.events.filter(event => event === 'drop notAuthorized kept').length, 1 - expected.length)
+    }
+  })
+
+  await t.test('keeps nothing of a Client that has gone', async t => {
+    const clients: WeakRef<object>[] = []
+    const test = await startBroker(t, { hooks: { authorizeTopic: ({ client }) => clients.push(new WeakRef(client)) > 0 } })
+    const connectOnce = async (topicName: string): Promise<void> => {
+      const [client] = await connect(test, kept)
+      await client.subscribe('#')
+      await test.broker.publish(topicName, 'x')
+      await client.vanish()
+    }
+    for (const topicName of ['1', '2', '3']) await connectOnce(topicName)
+    for (let i = 0; i < 5; i++) {
+      await test.clock.advance(60_000)
+      collectGarbage()
+    }
+    t.ok(clients.slice(0, 2).every(client => client.deref() === undefined))
   })
 
   await t.test('leaves a message of a Shared Subscription to another member', async t => {

@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import type { Allow, ConnectPatch } from '../contract/hooks.ts'
+import type { Allow, ClientInfo, ConnectPatch } from '../contract/hooks.ts'
 import { mergeConnectPatch } from '../hooks/hook-runner.ts'
 import { PacketType, type ConnackPacket, type ConnectPacket, type Properties } from '../packet/packets.ts'
 import { neverExpires, type Session } from '../session/session.ts'
@@ -105,10 +106,17 @@ export function accept (client: Client, packet: ConnectPacket, patch: ConnectPat
 function takeOver (client: Client, session: Session, refused: readonly string[]): void {
   const { services } = client
   for (const topicFilter of refused) services.router.unsubscribe(session, topicFilter)
+  const isJudged = session.log?.isRestored !== true && isSame(client, session.client)
   session.client = client
+  session.identities++
   client.session = session
-  if (refused.length > 0 || (session.log?.isRestored === true && services.hooks.guardsDeliveries)) dropForbidden(services, session, refused)
+  if (refused.length > 0 || (!isJudged && services.hooks.guardsDeliveries)) dropForbidden(services, session, refused)
   if (session.log !== undefined) session.log.isRestored = false
+}
+
+/** Whether what was decided of the one may stand for the other: a Client Identifier is no proof of who somebody is. */
+function isSame (client: ClientInfo, former: ClientInfo | undefined): boolean {
+  return former !== undefined && former.username === client.username && isDeepStrictEqual(former.claims, client.claims)
 }
 
 /** Has a Session written down that outlives the process, or whose Will does; whether CONNACK promises that. */

@@ -59,7 +59,7 @@ async function finish (client: Client, accept: Accept): Promise<void> {
   }
   const { clientIdentifier } = client
   client.identify({ ...accept, clientIdentifier }) // its Session is that of the name it came with
-  client.services.revalidations++
+  client.ownSession.identities++
   client.sink.schedule()
   await revalidateSession(client.services, client.ownSession) // with the rights of whom it is now
   if (isGone(client)) return

@@ -41,7 +41,7 @@ export interface BrokerServices {
   readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
   readonly serverReference: string | undefined
   readonly responseInformation: ((client: { readonly clientIdentifier: string }) => string) | undefined
-  /** How often rights have changed, by `revalidate` or since a Client is somebody else: what was decided before that may be wrong by now. */
+  /** How often `revalidate` was called: what was decided before it may be wrong by now. */
   revalidations: number
   /** Whether the acknowledgement of a message waits for the store; undefined for always. */
   readonly durability: ((message: { readonly topicName: string, readonly client: ClientInfo | undefined }) => 'memory' | 'store') | undefined

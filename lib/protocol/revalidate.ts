@@ -40,19 +40,22 @@ export function dropForbidden (services: BrokerServices, session: Session, ended
  * Whether a message may go to a Session: the gate of every delivery. The host's own subscriptions are not asked about.
  * @param judged remembers what was decided of the topic
  */
-export function mayDeliver (services: BrokerServices, { client }: Session, message: Message, judged?: Judged): boolean {
+export function mayDeliver (services: BrokerServices, session: Session, message: Message, judged?: Judged): boolean {
+  const { client } = session
   if (client === undefined) return true
   const { topicName } = message
   const { authorizeTopic, authorizeDeliver } = services.hooks.chains
-  if (authorizeTopic !== undefined && !mayGet(services, client, topicName, judged)) return false
+  if (authorizeTopic !== undefined && !mayGet(services, session, client, topicName, judged)) return false
   return authorizeDeliver === undefined || services.hooks.mayDeliver({ client, topicName, message })
 }
 
-function mayGet ({ hooks, revalidations }: BrokerServices, client: ClientInfo, topicName: string, judged: Judged | undefined): boolean {
+// What it is founded on is looked at before the hooks are asked, which may change it.
+function mayGet ({ hooks, revalidations }: BrokerServices, { identities }: Session, client: ClientInfo, topicName: string, judged: Judged | undefined): boolean {
+  const { chains } = hooks
   const verdict = judged?.verdict
-  if (verdict?.client === client && verdict.revalidations === revalidations && verdict.hooks === hooks.chains) return verdict.isAllowed
+  if (verdict?.identities === identities && verdict.revalidations === revalidations && verdict.hooks === chains) return verdict.isAllowed
   const isAllowed = hooks.mayGet({ client, topicName })
-  if (judged !== undefined && isAllowed !== undefined) judged.verdict = { client, hooks: hooks.chains, revalidations, isAllowed }
+  if (judged !== undefined && isAllowed !== undefined) judged.verdict = { identities, hooks: chains, revalidations, isAllowed }
   return isAllowed === true
 }
 

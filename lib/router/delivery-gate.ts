@@ -3,7 +3,8 @@ import type { Session } from '../session/session.ts'
 
 /** Whether a Client may get messages of one topic, and what that is founded on: when any of it has changed, the hooks are asked again. */
 export interface TopicVerdict {
-  readonly client: object
+  /** See `Session.identities`: a Client that has gone is not to be kept alive by what was decided of it. */
+  readonly identities: number
   readonly hooks: object
   readonly revalidations: number
   readonly isAllowed: boolean

@@ -37,6 +37,8 @@ export class Session {
   will: Will | undefined = undefined
   /** The Client that is connected, or was last. */
   client: ClientInfo | undefined = undefined
+  /** How often it was another Client's, or its Client has authenticated anew: what was decided before that is about somebody else. */
+  identities = 0
   // Not Infinity, of which the engine would keep a box of 16 bytes for each.
   /** Milliseconds since the epoch; undefined while connected, and for never. Kept by `Sessions`. */
   expiresAt: number | undefined = undefined

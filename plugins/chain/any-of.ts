@@ -15,7 +15,7 @@ export function anyOf<Data = unknown> (...plugins: readonly Plugin<Data>[]): Com
     authenticate: branches => request => authenticateByAny(branches.flat(), request),
     authorizePublish: branches => among(branches, authorizeByAny),
     authorizeSubscribe: branches => among(branches, authorizeByAny),
-    authorizeTopic: branches => among(branches, allowedAtOnce),
+    authorizeTopic: branches => among(branches, allowedOrFailed),
     authorizeDeliver: branches => among(branches, allowedAtOnce),
   })
   return combination(`anyOf(${plugins.map(({ name }) => name).join(', ')})`, plugins, (broker, member, hooks) => lists.register(broker, member, hooks))
@@ -44,6 +44,22 @@ function among<Request, Answer> (branches: Branches<(request: Request) => Answer
 /** Not for promises: they come too late to be asked about. */
 function allowedAtOnce<Request> (branches: Branches<(request: Request) => boolean>, request: Request): boolean {
   return branches.some(hooks => hooks.every(hook => failingIs(false, () => hook(request)) === true))
+}
+
+/** The same of what is remembered, which a refusal must not be that another answer could have prevented: then it fails. */
+function allowedOrFailed<Request> (branches: Branches<(request: Request) => boolean>, request: Request): boolean {
+  const failures: unknown[] = []
+  const noted = (hook: (request: Request) => boolean) => (asked: Request): boolean => {
+    try {
+      return hook(asked)
+    } catch (error) {
+      failures.push(error)
+      return false
+    }
+  }
+  if (allowedAtOnce(branches.map(hooks => hooks.map(noted)), request)) return true
+  if (failures.length > 0) throw failures[0]
+  return false
 }
 
 function authenticateByAny<Data> (hooks: readonly Authenticate<Data>[], request: AuthenticateRequest, so?: AuthenticateResult<Data>, from = 0): MaybePromise<AuthenticateResult<Data>> {
