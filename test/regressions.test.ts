@@ -14,6 +14,7 @@ import { PacketType, type SubscribePacket, type WillFields } from '../lib/packet
 import { Router } from '../lib/router/router.ts'
 import { DeliveryPlan } from '../lib/router/delivery-plan.ts'
 import { Session } from '../lib/session/session.ts'
+import { StoredDelivery } from '../lib/session/stored-delivery.ts'
 import type { SessionServices } from '../lib/session/session-services.ts'
 import { Sessions } from '../lib/session/sessions.ts'
 import { parseTopicFilter } from '../lib/topic/topic-filter.ts'
@@ -388,6 +389,18 @@ t.test('what is in flight does not keep the chunk alive that it came in', t => {
   session.deliver(message, { qos: 1, retain: false, subscriptionIdentifiers: [] }, undefined)
   session.outbox.keepInFlight()
   t.not(message.payload.buffer, chunk.buffer)
+  t.end()
+})
+
+t.test('what was in flight before the broker was started again does not keep alive what it was read with', t => {
+  const session = new Session('a', sessionServices())
+  const page = Buffer.alloc(8_192)
+  const message = new Message({ payload: page.subarray(0, 10), qos: 1, retain: false, properties: undefined }, new Topic('a'), undefined)
+  const log = { number: 1, stored: () => undefined, lost: () => undefined }
+  const record = { session: 1, position: 1, message, qos: 1, retain: false, subscriptionIdentifiers: [], sharedFilter: undefined, total: 10, packetIdentifier: 7, isReleased: false, reference: 0 } as const
+  session.outbox.restoreInFlight([StoredDelivery.of(log, record, undefined)])
+  session.outbox.keepInFlight()
+  t.not(message.payload.buffer, page.buffer)
   t.end()
 })
 

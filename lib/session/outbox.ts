@@ -41,7 +41,7 @@ export class Outbox {
   #heldCount = 0
   #replay: Fifo<Replayed> | undefined = undefined
   #hasEnded = false
-  /** Something was sent since the last `keepInFlight`. */
+  /** Something came to be in flight since the last `keepInFlight`. */
   #hasSent = false
 
   constructor (target: DropTarget, services: SessionServices) {
@@ -156,6 +156,7 @@ export class Outbox {
   /** Takes over what was in flight, in the order of sending. */
   restoreInFlight (deliveries: readonly StoredDelivery[]): void {
     for (const delivery of deliveries) this.#window.restore(delivery)
+    this.#hasSent = true // what was read together is a slice of the same bytes
   }
 
   /** Position in the store from which on nothing of the queue is in memory. */
