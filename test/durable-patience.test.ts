@@ -1,5 +1,13 @@
 import t, { type Test } from 'tap'
+import { memoryStore } from '../lib/index.ts'
+import { Metrics } from '../lib/base/metrics.ts'
+import { Journal } from '../lib/store/journal.ts'
+import { DeliveryState } from '../lib/store/pending-message.ts'
+import { MemoryLogger } from '../plugins/testing/memory-logger.ts'
+import { messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
 import { World } from './support/durable-world.ts'
+import { FakeClock } from './support/fake-clock.ts'
+import { FaultyStore } from './support/faulty-store.ts'
 import { exactly, lasting, open, puback } from './support/exchanges.ts'
 import { settled, type PacketClient } from './support/harness.ts'
 
@@ -76,4 +84,25 @@ t.test('whoever waits for all that was recorded waits for those, too', async t =
   void world.test.broker.publish('a', '2', { qos: 1 })
   await world.close()
   t.strictSame(written(world), [['1'], ['2']])
+})
+
+t.test('what was taken back while the store was busy does not make the next waiter wait for a period', async t => {
+  const clock = new FakeClock()
+  const store = new FaultyStore(memoryStore())
+  Object.assign(store, { patienceMs: 10, holds: 'commits' })
+  const journal = new Journal(store, { clock, logger: new MemoryLogger(), metrics: new Metrics(), limits: { maximumUncommittedBytes: 1_000 } })
+  await journal.open()
+  const first = journal.synced()
+  await settled()
+  const session = journal.newSession()
+  journal.saveSession(session, sessionRecord('a'))
+  journal.saveSession(session, undefined)
+  await store.release()
+  await first
+  journal.remove(Object.assign(new TestQueue(1).next(messageOf({})), { state: DeliveryState.stored, pending: undefined, isNoted: false, isMoved: false, stored: () => undefined, refused: () => undefined }))
+  let isWritten = false
+  void journal.written().then(() => { isWritten = true })
+  await settled()
+  t.ok(isWritten)
+  await journal.close()
 })

@@ -363,8 +363,8 @@ export class Journal {
     else this.#giveUp(batch, error)
     for (const goOn of this.#whenIdle.splice(0)) goOn()
     for (const resume of this.#resume.splice(0)) resume()
-    if (!this.#hasWork) return
-    if (this.#isPatient) this.#planSome()
+    if (!this.#hasWork) this.#isPatient = true // what was asked for meanwhile may have been taken back
+    else if (this.#isPatient) this.#planSome()
     else this.plan()
   }
 
