@@ -1,6 +1,6 @@
 import { caveats, cell, medianOf, table, type Bench } from '../report.ts'
 import type { Scenario } from '../runner/scenarios.ts'
-import { median, pairedRatio } from '../runner/statistics.ts'
+import { median, pairedRatio, type Interval } from '../runner/statistics.ts'
 import type { Samples } from './steady.ts'
 import { again, variants, type VariantId } from './variants.ts'
 
@@ -31,6 +31,7 @@ export function authReport (bench: AuthBench): string {
     '- **in memory**: the same messages in the same turns of the event loop, without a system in between, each variant in a process of its own, in short alternating rounds: nanoseconds of',
     '  CPU time more than `none`, median of the differences, and difference of the lowest. `none` is there twice, which shows what the machine does by itself.',
     '- **of TCP** is the median in memory as a part of what `none` takes over TCP, at its lowest, which is when most messages share a write: the part of the throughput that it costs at most.\n',
+    `## All of these together\n\nCPU time over TCP beside the mean of the two without plugins, geometric mean over the starts of all works, and where it lies with a probability of 95 %.\n\n${overall(bench)}\n`,
     ...scenarios.map(scenario => `## ${scenario.title}\n\n${scenarioTable(bench, scenario)}\n`),
     caveats({ ...bench, absent: [], isQuick: false, brokers: [], command: '' }),
   ].join('\n')
@@ -41,12 +42,28 @@ function scenarioTable (bench: AuthBench, { id }: Scenario): string {
   return table(head, [...bench.variants, again].map(variant => [...tcpCells(bench, id, variant), ...steadyCells(bench, id, variant)]))
 }
 
+/** One number for each variant: single works differ by more than what is to be seen, from one process to the next. */
+function overall (bench: AuthBench): string {
+  const variantsBeside = bench.variants.filter(variant => variant !== 'none')
+  return table(['', '× none', '95 %', `≤ ${goal * 100} %`], variantsBeside.map(variant => {
+    const found = pairedRatio(bench.scenarios.flatMap(({ id }) => ratiosIn(bench, id, variant)))
+    return found === undefined ? [variants[variant], '', '', ''] : [variants[variant], found.ratio.toFixed(3), spread(found), found.ratio <= 1 + goal ? 'yes' : 'no']
+  }))
+}
+
+function ratiosIn (bench: AuthBench, scenario: string, variant: VariantId): number[] {
+  const [none, other] = [costs(bench, scenario, 'none'), costs(bench, scenario, again)]
+  return [...costs(bench, scenario, variant)].map(([start, value]) => value / Math.sqrt((none.get(start) ?? NaN) * (other.get(start) ?? NaN)))
+}
+
+function spread ({ low, high }: Interval): string { return `${low.toFixed(2)} … ${high.toFixed(2)}` }
+
 function tcpCells (bench: AuthBench, scenario: string, variant: VariantId | typeof again): string[] {
   const title = [variant === again ? 'none, once more' : variants[variant], cell(medianOf(bench.results, scenario, variant, cost))]
   const none = costs(bench, scenario, 'none')
   const ratios = [...costs(bench, scenario, variant)].flatMap(([round, value]) => none.has(round) ? [value / (none.get(round) ?? NaN)] : [])
   const found = variant === 'none' ? undefined : pairedRatio(ratios)
-  return found === undefined ? [...title, '', ''] : [...title, found.ratio.toFixed(2), `${found.low.toFixed(2)} … ${found.high.toFixed(2)}`]
+  return found === undefined ? [...title, '', ''] : [...title, found.ratio.toFixed(2), spread(found)]
 }
 
 /** The median of CPU times, by start. */

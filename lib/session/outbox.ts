@@ -232,10 +232,7 @@ export class Outbox {
   }
 
   /** Made on demand. */
-  get #window (): InFlightWindow {
-    if (this.#inFlight === noWindow) this.#inFlight = new InFlightWindow()
-    return this.#inFlight
-  }
+  get #window (): InFlightWindow { return this.#inFlight === noWindow ? this.#inFlight = new InFlightWindow() : this.#inFlight }
 
   #deliverAtMostOnce (message: Message, options: DeliveryOptions): void {
     const sink = this.#sink
@@ -313,9 +310,7 @@ export class Outbox {
     return this.#sink?.publish(message, qos, retain, subscriptionIdentifiers, packetIdentifier, dup) === true
   }
 
-  #wait (delivery: Delivery): void {
-    if (this.#admits(delivery.message)) this.#waiting?.push(delivery)
-  }
+  #wait (delivery: Delivery): void { if (this.#admits(delivery.message)) this.#waiting?.push(delivery) }
 
   /** Whether the message may wait; if not, it was dropped. */
   #admits (message: Message): boolean {
@@ -350,9 +345,7 @@ export class Outbox {
     if (this.#log !== undefined) this.#forget(delivery)
   }
 
-  #forget (delivery: Delivery): void {
-    if (delivery instanceof StoredDelivery) this.#log?.remove(delivery)
-  }
+  #forget (delivery: Delivery): void { if (delivery instanceof StoredDelivery) this.#log?.remove(delivery) }
 
   #resend (): void {
     while (this.#unsent !== undefined && this.#canSend) {
@@ -401,7 +394,5 @@ export class Outbox {
     this.#replay = undefined
   }
 
-  #drop (message: Message, reason: DropReason): void {
-    this.#services.dropped(this.#target, message, reason)
-  }
+  #drop (message: Message, reason: DropReason): void { this.#services.dropped(this.#target, message, reason) }
 }

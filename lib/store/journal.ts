@@ -201,9 +201,7 @@ export class Journal {
   }
 
   /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
-  * gathered (): Generator<Message> {
-    for (const { message } of this.#batch.messages) yield message
-  }
+  * gathered (): Generator<Message> { for (const { message } of this.#batch.messages) yield message }
 
   /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
   synced (): Promise<void> {
