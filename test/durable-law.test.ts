@@ -40,7 +40,7 @@ async function run (operation: Operation, publisher: Publisher, subscriber: Subs
     case 'restart':
       await world[operation.name]()
       await Promise.all([publisher.lose(), subscriber.lose()])
-      world.store.pageMessages = store.pageMessages
+      Object.assign(world.store, { pageMessages: store.pageMessages, patienceMs: store.patienceMs })
       break
     case 'diskFull': store.isFailing = true; break
     case 'diskFree': await world.freeDisk(); break
@@ -61,11 +61,11 @@ function publications (operations: readonly Operation[]): { readonly topic: stri
 function law (name: string, limits: BrokerOptions['limits'], numRuns: number, check: (t: Test, seen: { crashes: number, refusals: number, drops: number }) => void): void {
   t.test(name, async t => {
     const seen = { crashes: 0, refusals: 0, drops: 0 }
-    await fc.assert(fc.asyncProperty(fc.array(operation, { minLength: 10, maxLength: 60, size: 'max' }), fc.constantFrom(1, 3, Infinity), async (operations, pageMessages) => {
+    await fc.assert(fc.asyncProperty(fc.array(operation, { minLength: 10, maxLength: 60, size: 'max' }), fc.constantFrom(1, 3, Infinity), fc.constantFrom(0, 10), async (operations, pageMessages, patienceMs) => {
       const dropped = new Set<number>()
       const hooks: BrokerOptions['hooks'] = { authorizeDeliver: () => true, onDrop: ({ message }) => { dropped.add(Number(message.payload)) } }
       const world = await World.start(t, { hooks, ...(limits !== undefined && { limits }) })
-      world.store.pageMessages = pageMessages
+      Object.assign(world.store, { pageMessages, patienceMs })
       const publisher = new Publisher(() => world.test)
       const subscriber = new Subscriber(() => world.test)
       await subscriber.connect()
@@ -74,7 +74,7 @@ function law (name: string, limits: BrokerOptions['limits'], numRuns: number, ch
       for (const one of operations) await run(one, publisher, subscriber, world)
       Object.assign(world.store, { fetchFailures: 0, isFetchSlow: false, pageMessages: Infinity }) // so that it is known when nothing more comes
       await world.freeDisk()
-      await finish(publisher, subscriber)
+      await finish(publisher, subscriber, () => world.test.clock.advance(100))
 
       const { delivered, faults } = subscriber
       const { refused } = publisher

@@ -152,12 +152,21 @@ export class Subscriber {
   }
 }
 
-/** Both come back, and everything comes to its end. */
-export async function finish (publisher: Publisher, subscriber: Subscriber): Promise<void> {
+/**
+ * Both come back, and everything comes to its end.
+ * @param pass lets some time pass, where what waits for that is part of it
+ */
+export async function finish (publisher: Publisher, subscriber: Subscriber, pass: () => Promise<void> = () => Promise.resolve()): Promise<void> {
   await publisher.connect()
-  for (let i = 0; i < 3 || !publisher.isDone; i++) await publisher.handle()
+  for (let i = 0; i < 3 || !publisher.isDone; i++) {
+    await publisher.handle()
+    await pass()
+  }
   await subscriber.connect()
-  for (let idle = 0; idle < 2;) idle = await subscriber.handle(1000) ? 0 : idle + 1
+  for (let idle = 0; idle < 2;) {
+    idle = await subscriber.handle(1000) ? 0 : idle + 1
+    await pass()
+  }
 }
 
 /** The first delivery of each message of a topic. */
