@@ -30,15 +30,15 @@ export function authReport (bench: AuthBench): string {
     `  geometric mean over ${starts} starts of all, of each the median of ${rounds} runs, and where it lies with a probability of 95 %. Two processes of the same code differ: see \`none\`, once more.`,
     '- **in memory**: the same messages in the same turns of the event loop, without a system in between, each variant in a process of its own, in short alternating rounds: nanoseconds of',
     '  CPU time more than `none`, median of the differences, and difference of the lowest. `none` is there twice, which shows what the machine does by itself.',
-    '- **of TCP** is the median in memory as a part of what `none` takes over TCP, at its lowest, which is when most messages share a write: the part of the throughput that it costs at most.\n',
-    `## All of these together\n\nCPU time over TCP beside the mean of the two without plugins, geometric mean over the starts of all works, and where it lies with a probability of 95 %.\n\n${overall(bench)}\n`,
+    '- **of TCP** is the median in memory as a part of what `none` takes over TCP, at its lowest, which is when most messages share a write.\n',
+    `## All of these together\n\nCPU time over TCP beside the mean of the two without plugins, geometric mean over the starts of all works (what throughput is lost on a broker that has no time left), and where it lies with a probability of 95 %.\n\n${overall(bench)}\n`,
     ...scenarios.map(scenario => `## ${scenario.title}\n\n${scenarioTable(bench, scenario)}\n`),
     caveats({ ...bench, absent: [], isQuick: false, brokers: [], command: '' }),
   ].join('\n')
 }
 
 function scenarioTable (bench: AuthBench, { id }: Scenario): string {
-  const head = ['', 'TCP, µs', '× none', '95 %', 'in memory, ns more', 'lowest, ns more', 'of TCP', `≤ ${goal * 100} %`]
+  const head = ['', 'TCP, µs', '× none', '95 %', 'in memory, ns more', 'lowest, ns more', 'of TCP']
   return table(head, [...bench.variants, again].map(variant => [...tcpCells(bench, id, variant), ...steadyCells(bench, id, variant)]))
 }
 
@@ -79,9 +79,8 @@ function steadyCells (bench: AuthBench, scenario: string, variant: VariantId | t
   const samples = bench.steady.get(scenario)
   const none = samples?.get('none') ?? []
   const own = samples?.get(variant) ?? []
-  if (variant === 'none') return [`${(median(none) ?? NaN).toFixed(0)} in all`, `${Math.min(...none).toFixed(0)} in all`, '', '']
+  if (variant === 'none') return [`${(median(none) ?? NaN).toFixed(0)} in all`, `${Math.min(...none).toFixed(0)} in all`, '']
   const more = median(own.map((value, i) => value - (none[i] ?? NaN))) ?? NaN
   const part = more / 1000 / Math.min(...costs(bench, scenario, 'none').values())
-  const verdict = variant === again ? '' : part <= goal ? 'yes' : 'no'
-  return [more.toFixed(0), (Math.min(...own) - Math.min(...none)).toFixed(0), `${(part * 100).toFixed(1)} %`, verdict]
+  return [more.toFixed(0), (Math.min(...own) - Math.min(...none)).toFixed(0), `${(part * 100).toFixed(1)} %`]
 }
