@@ -25,7 +25,7 @@ export class Rounds<T extends Due> {
   current = 0
   readonly #clock: Clock
   readonly #due: T[][] = Array.from({ length: span }, () => [])
-  #busy: T[] = []
+  #busy = new Set<T>()
   #madeAt: number
 
   constructor (clock: Clock) {
@@ -43,7 +43,7 @@ export class Rounds<T extends Due> {
     const due = Math.max(this.current + 1, Math.min(round, this.current + span - 1))
     if (item.dueRound !== 0) {
       if (item.dueRound <= due) return
-      this.remove(item)
+      this.#unschedule(item)
     }
     item.dueRound = due
     item.place = this.#of(due).push(item) - 1
@@ -53,11 +53,16 @@ export class Rounds<T extends Due> {
   watch (item: T): void {
     if (item.isBusy) return
     item.isBusy = true
-    this.#busy.push(item)
+    this.#busy.add(item)
   }
 
   /** It has gone. */
   remove (item: T): void {
+    if (item.isBusy) this.#busy.delete(item) // or its Client would be held until the next round
+    this.#unschedule(item)
+  }
+
+  #unschedule (item: T): void {
     if (item.dueRound === 0) return
     const places = this.#of(item.dueRound)
     const last = places.pop() as T
@@ -78,7 +83,7 @@ export class Rounds<T extends Due> {
       look(item)
     }
     const busy = this.#busy
-    this.#busy = []
+    this.#busy = new Set()
     for (const item of busy) {
       item.isBusy = false
       lookAfter(item)

@@ -31,8 +31,8 @@ export class RealClient {
     this.mqtt = client
     client.on('connect', connack => { this.connack = connack })
     client.on('error', () => undefined) // where it matters the promise rejects
-    client.on('message', (_topic, _payload, packet) => {
-      this.#received.push(packet)
+    client.on('message', (topic, _payload, packet) => {
+      this.#received.push({ ...packet, topic }) // which a Topic Alias may stand for in the packet
       this.#wake?.()
     })
   }
