@@ -14,6 +14,9 @@ import { own, trusting } from './transports.ts'
 
 const root = t.testdir({})
 
+/** Certificates begin an hour ago: a test's clock stands still, and must not be older than what is issued after it was made. */
+const anHourAgo = new Date(Date.now() - 3_600_000).toISOString().replace(/\D/g, '').slice(0, 14) + 'Z'
+
 /** `openssl ca` wants to know where everything is. */
 const configuration = (folder: string): string => `
 [ca]
@@ -26,6 +29,7 @@ new_certs_dir = ${folder}
 certificate = ${folder}/cert.pem
 private_key = ${folder}/key.pem
 default_md = sha256
+default_startdate = ${anHourAgo}
 default_days = 30
 default_crl_days = 30
 policy = any
