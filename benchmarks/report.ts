@@ -121,7 +121,7 @@ export function markdown (bench: Bench): string {
 
 /** The first table as a chart. */
 export function chart (bench: Bench): string {
-  const groups = bench.scenarios.filter(scenario => isMessage(scenario) && scenario.id !== 'payload-1m' && !scenario.id.startsWith('curve')).map(({ id, title }) => ({
+  const groups = bench.scenarios.filter(scenario => isMessage(scenario) && scenario.id !== 'payload-1m').map(({ id, title }) => ({
     title,
     values: new Map(names(bench).flatMap((broker): [string, number][] => {
       const value = medianOf(bench.results, id, broker, 'cpuUs')

@@ -15,10 +15,9 @@ function findRoot (folder: string): string {
   return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
 }
 
-function scenariosOf ({ only, against, subscriptions, connections }: RunOptions): Scenario[] {
-  const all = allScenarios(subscriptions, connections)
-  if (only.length > 0) return select(all, only)
-  return against === undefined ? all : all.filter(({ isCore }) => isCore)
+function scenariosOf ({ only, against }: RunOptions): readonly Scenario[] {
+  if (only.length > 0) return select(allScenarios, only)
+  return against === undefined ? allScenarios : allScenarios.filter(({ isCore }) => isCore)
 }
 
 /** A full run replaces the results that are kept; part of one does not. */

@@ -16,7 +16,7 @@ const root = join(import.meta.dirname, '..')
 
 /** The end-to-end benchmarks without their types, in a folder of the test: what `npm run bench` compiles, for any Node. */
 function compile (folder: string): string {
-  for (const part of ['load', 'runner', 'servers', 'durability', 'cluster', '.']) {
+  for (const part of ['load', 'runner', 'servers', 'durability', 'cluster', 'curve', '.']) {
     for (const name of readdirSync(join(root, 'benchmarks', part), { recursive: part !== '.', encoding: 'utf8' }).filter(name => name.endsWith('.ts'))) {
       const file = join(folder, part, name.replace(/\.ts$/, '.js'))
       mkdirSync(dirname(file), { recursive: true })
@@ -90,6 +90,18 @@ t.test('npm run bench:cluster measures two nodes on one Redis, and counts what g
   }
   t.ok((results[1]?.figures['fromClients'] ?? 0) >= 1, 'commands that nodes send were counted')
   t.match(readFileSync(join(out, 'cluster.md'), 'utf8'), /^\| 50 messages a second, QoS 1, to 10 Sessions that stay \| commands that nodes send, a message \| ≤ 2 \| /m)
+})
+
+t.test('npm run bench:curve goes round brokers that carry something beside their work, and finds it there in the end', async t => {
+  const points = ['--subscriptions', '100', '--connections', '20']
+  const { code, problems } = await runBench(t, 'curve/run.js', [...points, '--brokers', 'myelin', '--starts', '1', '--rounds', '2', '--seconds', '0.2', '--warmup', '0.1'])
+  t.equal(code, 0, problems)
+  const { results } = JSON.parse(readFileSync(join(out, 'curve.json'), 'utf8')) as Bench
+  const round = ['nothing', 'subscriptions-100', 'connections-20', 'nothing-again']
+  t.same(results.map(({ scenario, failed }) => [scenario, failed]).toSorted(), [...round, ...round].map(scenario => [scenario, undefined]).toSorted())
+  for (const { figures, scenario } of results) t.match(figures, { errors: 0, lost: 0, duplicated: 0, outOfOrder: 0, cpuUs: Number }, scenario)
+  t.match(readFileSync(join(out, 'curve.md'), 'utf8'), /^\| 20 idle connections \| [\d.]+ \(× [\d.]+\) \|$/m)
+  t.match(readFileSync(join(out, 'curve.svg'), 'utf8'), /beside 100 subscriptions of others/)
 })
 
 t.test('what Redis says of itself is read', t => {

@@ -6,9 +6,9 @@ import { parseArgs } from 'node:util'
 import { describeMachine } from '../runner/machine.ts'
 import { list, numberOf } from '../runner/options.ts'
 import { allScenarios, select } from '../runner/scenarios.ts'
+import { standing } from '../runner/standing.ts'
 import { Laboratory, type Result } from '../runner/trial.ts'
 import { authReport, type Steady } from './report.ts'
-import { standing } from './standing.ts'
 import { steadily } from './steady.ts'
 import { again, variant, variants, type VariantId } from './variants.ts'
 
@@ -40,7 +40,7 @@ async function measure (args: string[], signal: AbortSignal): Promise<void> {
   if (values.help) { console.log(help); return }
   const root = findRoot(import.meta.dirname)
   const ids = chosen(list(values.variants ?? ''))
-  const works = select(allScenarios([], []), list(values.only ?? scenarios.join(',')))
+  const works = select(allScenarios, list(values.only ?? scenarios.join(',')))
   const options = {
     starts: numberOf('--starts', values.starts ?? '4'), rounds: numberOf('--rounds', values.rounds ?? '5'),
     seconds: numberOf('--seconds', values.seconds ?? '0.8'), warmup: numberOf('--warmup', values.warmup ?? '0.2'),
@@ -51,7 +51,7 @@ async function measure (args: string[], signal: AbortSignal): Promise<void> {
   const machine = describeMachine(root)
   const brokers = [...ids.map(id => variant(root, id)), variant(root, 'none', again)]
   const results: Result[] = []
-  for (const work of works) results.push(...await standing(laboratory, work, brokers, options))
+  for (const work of works) results.push(...await standing(laboratory, brokers.map(broker => ({ broker, scenario: work })), options))
   const folder = values.out ?? join(root, values.only === undefined && values.variants === undefined ? 'benchmarks/results' : '.bench/results')
   const report = authReport({ machine, isPinned: laboratory.isPinned, ...options, variants: ids, scenarios: works, results, steady })
   mkdirSync(folder, { recursive: true })

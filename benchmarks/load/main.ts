@@ -1,6 +1,7 @@
 // A load generator for MQTT brokers: one scenario, one line of JSON. `node load/main.js pairs --port 1883 --pid 4711 --qos 1`
 import { Load } from './load.ts'
 import { readOptions } from './options.ts'
+import { othersScenario } from './others.ts'
 import { awayScenario } from './scenarios/away.ts'
 import { clusterScenario } from './scenarios/cluster.ts'
 import { connectScenario } from './scenarios/connect.ts'
@@ -25,6 +26,7 @@ const scenarios: ReadonlyMap<string, (load: Load) => Promise<Record<string, unkn
   ['awayFanOut', awayScenario],
   ['queue', queueScenario],
   ['sessions', sessionsScenario],
+  ['others', othersScenario],
 ])
 
 async function run (args: string[]): Promise<void> {
@@ -35,7 +37,7 @@ async function run (args: string[]): Promise<void> {
   const figures = await scenario(load)
   const { user, system } = process.cpuUsage()
   const health = { ownCpuSeconds: (user + system) / 1e6, ...load.totals.health(), ...load.cuts.length > 0 && { cut: load.cuts.join('; ') } }
-  process.stdout.write(`${JSON.stringify({ ...options, ...figures, ...health })}\n`, () => process.exit(0)) // connections are still open
+  process.stdout.write(`${JSON.stringify({ ...options, ...figures, ...health })}\n`, () => { if (scenario !== othersScenario) process.exit(0) }) // connections are still open
 }
 
 await run(process.argv.slice(2))

@@ -37,9 +37,9 @@ export interface LoadOptions {
   count: number
   /** Subscriptions of each client. */
   filters: number
-  /** Before anything is measured: subscriptions of others, to other topics. */
+  /** Subscriptions to topics that the work has nothing to do with. */
   otherSubscriptions: number
-  /** Before anything is measured: connections that only stay. */
+  /** Connections that only stay. */
   idleConnections: number
 }
 

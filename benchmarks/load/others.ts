@@ -5,6 +5,8 @@ import type { Connection } from './connection.ts'
 
 /** Subscriptions of one bystander: below what brokers allow by default. */
 const filtersOfClient = 5000
+/** Left for the clients of the work. */
+const connectionsOfWork = 64
 /** Topic Filters in one SUBSCRIBE. */
 const filtersOfPacket = 50
 
@@ -27,12 +29,14 @@ export async function subscribeAll (connection: Connection, client: number, filt
   }
 }
 
-/** What a broker carries beside the work that is measured. */
-export async function openOthers (load: Load, ownConnections: number): Promise<void> {
+/** What a broker carries beside the work that is measured. It is kept until the standard input of this process ends. */
+export async function othersScenario (load: Load): Promise<Record<string, unknown>> {
   const { otherSubscriptions, idleConnections } = load.options
   const clients = Math.ceil(otherSubscriptions / filtersOfClient)
-  const idle = affordable(load, idleConnections, ownConnections + clients)
+  const idle = affordable(load, idleConnections, connectionsOfWork + clients)
   const connections = await openAll(load, Array.from({ length: clients + idle }, (_, i) => ({ clientIdentifier: `bench-other-${i}`, role: bystander })))
   await Promise.all(connections.slice(0, clients).map((connection, i) =>
     subscribeAll(connection, i, Math.min(filtersOfClient, otherSubscriptions - i * filtersOfClient))))
+  process.stdin.resume().on('end', () => { process.exit(load.totals.errors === 0 ? 0 : 1) })
+  return {}
 }

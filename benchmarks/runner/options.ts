@@ -12,9 +12,6 @@ export interface RunOptions {
   readonly quick: boolean
   /** A commit to compare the working tree with. */
   readonly against: string | undefined
-  /** Points of the curve. */
-  readonly subscriptions: readonly number[]
-  readonly connections: readonly number[]
   /** Folder for the results. */
   readonly out: string | undefined
   readonly help: boolean
@@ -29,15 +26,12 @@ export const help = `npm run bench -- [options]
   --warmup S            how long it runs before that (default 2)
   --quick               1 s, small sizes: to see that it works, not for figures
   --against COMMIT      compare the working tree with a commit instead of brokers
-  --subscriptions a,b   points of the curve (default 100000,1000000)
-  --connections a,b     points of the curve (default 5000,19000; 50000 where ulimit -n allows it)
   --out FOLDER          where results.json, report.md and chart.svg go
                         (default benchmarks/results for a full run, .bench/results for a part)
 `
 
 /** The parts of `a,b`. */
 export const list = (text: string): string[] => text.split(',').filter(part => part !== '')
-const numbers = (text: string): number[] => list(text).map(part => numberOf('--subscriptions or --connections', part))
 
 /** @throws RangeError for anything but a number above 0 */
 export function numberOf (name: string, text: string): number {
@@ -50,7 +44,7 @@ export function numberOf (name: string, text: string): number {
 export function readRunOptions (args: string[]): RunOptions {
   const text = { type: 'string' as const }
   const flag = { type: 'boolean' as const, default: false }
-  const { values } = parseArgs({ args, options: { only: text, brokers: text, rounds: text, seconds: text, warmup: text, quick: flag, against: text, subscriptions: text, connections: text, out: text, help: flag } })
+  const { values } = parseArgs({ args, options: { only: text, brokers: text, rounds: text, seconds: text, warmup: text, quick: flag, against: text, out: text, help: flag } })
   const optional = (name: 'seconds' | 'warmup'): number | undefined => values[name] === undefined ? undefined : numberOf(`--${name}`, values[name])
   return {
     only: list(values.only ?? ''),
@@ -60,8 +54,6 @@ export function readRunOptions (args: string[]): RunOptions {
     warmup: optional('warmup'),
     quick: values.quick,
     against: values.against,
-    subscriptions: numbers(values.subscriptions ?? '100000,1000000'),
-    connections: numbers(values.connections ?? '5000,19000'),
     out: values.out,
     help: values.help,
   }

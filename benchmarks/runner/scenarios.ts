@@ -19,6 +19,8 @@ export interface Scenario {
   readonly load: LoadArguments
   /** With `--quick`. */
   readonly quick?: LoadArguments
+  /** What the broker carries beside it, opened before: only where brokers stand ready. */
+  readonly beside?: LoadArguments
   readonly access?: Access
   /** The scenario that this is a variation of: the report tells the ratio. */
   readonly base?: string
@@ -32,7 +34,7 @@ const less = (key: string, label: string): Figure => ({ key, label, better: 'les
 const more = (key: string, label: string): Figure => ({ key, label, better: 'more' })
 
 /** CPU time of the broker: what a busy machine disturbs least. */
-const cost = less('cpuUs', 'CPU, µs a message')
+export const cost: Figure = less('cpuUs', 'CPU, µs a message')
 const flow: readonly Figure[] = [cost, more('messagesPerSecond', 'messages/s'), less('p50Us', 'latency p50, µs'), less('p99Us', 'latency p99, µs'), less('memoryMb', 'memory, MB')]
 
 const messages: readonly Scenario[] = [
@@ -91,21 +93,8 @@ const others: readonly Scenario[] = [
   },
 ]
 
-/** The same message among more and more that has nothing to do with it. */
-export function curve (subscriptions: readonly number[], connections: readonly number[]): Scenario[] {
-  const point = (id: string, title: string, load: LoadArguments): Scenario =>
-    ({ id, title, shape: 'pairs', load, figures: [cost], ...id !== 'curve-none' && { base: 'curve-none' } })
-  return [
-    point('curve-none', '10 pairs, QoS 0, window 32, nothing else', {}),
-    ...subscriptions.map(n => point(`curve-subscriptions-${n}`, `beside ${n} other subscriptions`, { otherSubscriptions: n })),
-    ...connections.map(n => point(`curve-connections-${n}`, `beside ${n} idle connections`, { idleConnections: n })),
-  ]
-}
-
 /** All scenarios, in the order of the report. */
-export function allScenarios (subscriptions: readonly number[], connections: readonly number[]): Scenario[] {
-  return [...messages, ...variations, ...others, ...curve(subscriptions, connections)]
-}
+export const allScenarios: readonly Scenario[] = [...messages, ...variations, ...others]
 
 /** Those that are named, or whose name begins with what is named. @throws RangeError for a name that fits none */
 export function select<T extends Scenario> (scenarios: readonly T[], names: readonly string[]): T[] {

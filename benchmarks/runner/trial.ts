@@ -20,6 +20,14 @@ export interface Result {
   readonly failed?: string
 }
 
+/** What keeps connections open beside the work of a broker. */
+export interface Companion {
+  /** What the machine did not allow. */
+  readonly cut: string | undefined
+  /** Closes them. @throws Error when any of them was lost before */
+  end (): Promise<void>
+}
+
 const settlingSeconds = 0.3
 const loadProgram = join(import.meta.dirname, '../load', `main${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
 
@@ -74,6 +82,24 @@ export class Laboratory {
     const noise = Math.max(0, (machineBusySeconds() - before.busy - own) / seconds)
     if (server.exitCode !== null || server.signalCode !== null) return { figures: {}, failed: 'the broker died' }
     return { ...told, figures: { ...told.figures, noise } }
+  }
+
+  /** Has a load generator open what a broker carries beside its work, and keep it. @throws Error when it cannot */
+  async accompany (load: LoadArguments): Promise<Companion> {
+    const child = spawnOn(loadCore, process.execPath, [loadProgram, 'others', ...argumentsOf(load)], ['pipe', 'pipe', 'pipe'], this.#signal)
+    const problems = text(child.stderr as NodeJS.ReadableStream)
+    const exited = once(child, 'exit') as Promise<[code: number | null]>
+    const [line] = await Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), exited]) as [unknown]
+    if (!Buffer.isBuffer(line)) throw new Error(parse('', await problems).failed)
+    const { cut, failed } = parse(line.toString(), '')
+    const end = async (): Promise<void> => {
+      child.stdin?.end()
+      const [code] = await exited
+      if (code !== 0) throw new Error('what the broker carried beside its work was lost')
+    }
+    if (failed === undefined) return { cut, end }
+    await end().catch(() => undefined)
+    throw new Error(failed)
   }
 
   async #measure (broker: BrokerUnderTest, { access = 'tcp', shape, load }: Scenario, extra: LoadArguments): Promise<Told> {

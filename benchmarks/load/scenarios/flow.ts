@@ -1,6 +1,5 @@
 import { assemble, settle, start, type PartyFields } from '../flow.ts'
 import { pause, type Load } from '../load.ts'
-import { openOthers } from '../others.ts'
 
 export const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
@@ -22,8 +21,7 @@ export function pairTopic (pair: number): string { return `bench/pair/${pair}` }
 
 /** Messages for a while: what each costs the broker, and how long it takes. */
 export async function flowScenario (load: Load): Promise<Record<string, unknown>> {
-  const { clients, warmup, seconds } = load.options
-  await openOthers(load, 2 * clients)
+  const { warmup, seconds } = load.options
   const parties = await assemble(load, partiesOf(load))
   const stop = start(load, parties)
   await pause(warmup)

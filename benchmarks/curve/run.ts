@@ -1,0 +1,63 @@
+// What a message costs among more and more that has nothing to do with it: `npm run bench:curve -- --help`. How to read the figures: benchmarks/README.md
+import { setMaxListeners } from 'node:events'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { brokersOf, type AbsentBroker, type BrokerUnderTest } from '../runner/brokers.ts'
+import { describeMachine } from '../runner/machine.ts'
+import { list, numberOf } from '../runner/options.ts'
+import { standing } from '../runner/standing.ts'
+import { Laboratory } from '../runner/trial.ts'
+import { pointsOf } from './points.ts'
+import { curveChart, curveReport } from './report.ts'
+
+const help = `npm run bench:curve -- [options]
+
+  --brokers a,b         myelin, mosquitto, aedes (default: myelin and mosquitto)
+  --subscriptions a,b   points of the curve (default 10000,100000,1000000)
+  --connections a,b     points of the curve (default 1000,5000,19000; 50000 where ulimit -n allows it)
+  --starts N            how often the brokers are started (default 4)
+  --rounds N            runs against each of them while they stand, in turns (default 7)
+  --seconds S           how long is measured (default 1), and --warmup S how long it runs before that (default 0.3)
+  --out FOLDER          where curve.json, curve.md and curve.svg go (default benchmarks/results)
+`
+
+/** The folder of the project, wherever this file was compiled to. */
+function findRoot (folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
+}
+
+async function measure (args: string[], signal: AbortSignal): Promise<void> {
+  const text = { type: 'string' as const }
+  const { values } = parseArgs({ args, options: { brokers: text, subscriptions: text, connections: text, starts: text, rounds: text, seconds: text, warmup: text, out: text, help: { type: 'boolean', default: false } } })
+  if (values.help) { console.log(help); return }
+  const numbers = (name: 'subscriptions' | 'connections', otherwise: string): number[] => list(values[name] ?? otherwise).map(part => numberOf(`--${name}`, part))
+  const number = (name: 'starts' | 'rounds' | 'seconds' | 'warmup', otherwise: string): number => numberOf(`--${name}`, values[name] ?? otherwise)
+  const options = { starts: number('starts', '4'), rounds: number('rounds', '7'), seconds: number('seconds', '1'), warmup: number('warmup', '0.3') }
+  const root = findRoot(import.meta.dirname)
+  const found = brokersOf(list(values.brokers ?? 'mosquitto,myelin'), root)
+  const brokers = found.filter((broker): broker is BrokerUnderTest => !('absent' in broker))
+  const scenarios = pointsOf(numbers('subscriptions', '10000,100000,1000000'), numbers('connections', '1000,5000,19000'))
+  const laboratory = new Laboratory(signal)
+  const results = await standing(laboratory, brokers.flatMap(broker => scenarios.map(scenario => ({ broker, scenario }))), options)
+  const folder = values.out ?? join(root, 'benchmarks/results')
+  const bench = {
+    machine: describeMachine(root), isPinned: laboratory.isPinned, command: ['npm run bench:curve --', ...args].join(' ').replace(/ --out[= ]\S+/, '').replace(/ --$/, ''), ...options,
+    brokers: brokers.map(({ name, version }) => ({ name, version })), absent: found.filter((broker): broker is AbsentBroker => 'absent' in broker), scenarios, results,
+  }
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'curve.json'), `${JSON.stringify(bench, null, 1)}\n`)
+  writeFileSync(join(folder, 'curve.svg'), curveChart(bench))
+  writeFileSync(join(folder, 'curve.md'), curveReport(bench))
+  console.log(curveReport(bench))
+}
+
+const ending = new AbortController()
+setMaxListeners(0, ending.signal) // each process listens to it
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { ending.abort(new Error(`ended by ${signal}`)) })
+try {
+  await measure(process.argv.slice(2), ending.signal)
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+}
