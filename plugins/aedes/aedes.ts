@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { createBroker, defaultLimits, optionInvalid, type Broker, type ConnectionInfo, type LocalSubscription, type Message } from '../../lib/index.ts'
+import { createBroker, defaultLimits, optionInvalid, type Broker, type ConnectionInfo, type LocalSubscription, type MaybePromise, type Message } from '../../lib/index.ts'
 import { answerOf } from './answer.ts'
 import { Bridge } from './bridge.ts'
-import { AedesClient } from './client.ts'
+import { AedesClient, unavailable } from './client.ts'
 import { brokerOptions, checkOptions, hasAuthentication, type AedesHandlers, type AedesOptions } from './options.ts'
 import { publishPacket, type AedesPublishPacket, type ConnackPacket, type PublishPacket, type Subscription } from './packets.ts'
 
@@ -88,6 +88,15 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
 
   get connectedClients (): number { return this.#broker?.metrics.clientsConnected ?? 0 }
 
+  /** Who is connected, by Client Identifier. */
+  get clients (): Readonly<Partial<Record<string, AedesClient>>> { return this.#bridge.clients }
+
+  /** @throws MqttError always: Myelin has no emitter that a program could listen to */
+  get mq (): never { throw unavailable('aedes.mq', 'aedes.subscribe and aedes.publish') }
+
+  /** @throws MqttError always: Myelin has stores of its own */
+  get persistence (): never { throw unavailable('aedes.persistence', 'myelin: { persistence } when the broker is made') }
+
   get closed (): boolean { return this.#closing !== undefined }
 
   /** Packets that the broker has published. */
@@ -97,7 +106,7 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   readonly handle = (stream: Duplex, request?: IncomingMessage): AedesClient => {
     const client = this.#newClient(stream, request instanceof Object ? request : undefined)
     stream.on('error', () => undefined) // nobody else listens until the broker is ready
-    this.#ready().then(broker => { this.#accept(broker, stream, client) }, (error: unknown) => {
+    this.#soon(broker => { this.#accept(broker, stream, client) }).catch((error: unknown) => {
       stream.destroy()
       this.emit('connectionError', client, error as Error)
     })
@@ -107,17 +116,17 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   /** Publishes a message, for which nobody is asked. The callback is called once it was routed. */
   publish (packet: PublishPacket, callback?: Callback): void {
     const { topic, payload = '', qos = 0, retain = false, properties } = packet
-    this.#settle(this.#ready().then(broker => broker.publish(topic, payload, { qos, retain, ...(properties === undefined ? {} : { properties }) })), callback)
+    this.#settle(this.#soon(broker => broker.publish(topic, payload, { qos, retain, ...(properties === undefined ? {} : { properties }) })), callback)
   }
 
   /** Subscribes in this process: the next packet comes when `deliver` has called back. Retained messages are not sent. */
   subscribe (topic: string, deliver: Deliver, callback?: Callback): void {
-    this.#settle(this.#ready().then(broker => { this.#subscribe(broker, topic, deliver) }), callback)
+    this.#settle(this.#soon(broker => { this.#subscribe(broker, topic, deliver) }), callback)
   }
 
   /** Ends the subscription with that topic and that function. */
   unsubscribe (topic: string, deliver: Deliver, callback?: Callback): void {
-    this.#settle(this.#ready().then(() => { this.#unsubscribe(topic, deliver) }), callback)
+    this.#settle(this.#soon(() => { this.#unsubscribe(topic, deliver) }), callback)
   }
 
   /** Ends all connections and the broker; the callback is called when that is done, whoever began it. */
@@ -126,6 +135,9 @@ export class Aedes extends EventEmitter<AedesEvents> implements AedesHandlers {
   }
 
   #ready (): Promise<Broker> { return this.#listening ??= this.#listen() }
+
+  /** At once when the broker is ready, as Aedes does it: no packet slips in between a call and what it does. */
+  async #soon<T> (work: (broker: Broker) => MaybePromise<T>): Promise<T> { return await work(this.#broker ?? await this.#ready()) }
 
   async #listen (): Promise<Broker> {
     const options = brokerOptions(this.#options)

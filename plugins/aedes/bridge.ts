@@ -50,6 +50,8 @@ export class Bridge {
   /** Subscriptions of one SUBSCRIBE, which are told together. */
   readonly #subscribed = new Map<AedesClient, Subscription[]>()
   readonly #unsubscribed = new Map<AedesClient, string[]>()
+  /** Who is connected, by Client Identifier. Without a prototype: every name is a client's own. */
+  readonly clients: Record<string, AedesClient> = Object.create(null) as Record<string, AedesClient>
   #counter = 0
 
   constructor (host: BridgeHost) { this.#host = host }
@@ -87,6 +89,7 @@ export class Bridge {
   #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult> {
     const client = this.#clientOf(request.connection)
     const packet = connectPacket(request)
+    client.connecting = true
     const { preConnect } = this.#host.aedes
     if (preConnect === undefined) return this.#identify(client, packet)
     return then(answerOf<boolean>(done => preConnect(client, packet, done)), (answer): MaybePromise<AuthenticateResult> =>
@@ -113,6 +116,7 @@ export class Bridge {
   #accepted (info: ClientInfo): void {
     const client = this.#client(info)
     client.accept(info.clientIdentifier, info.protocolVersion)
+    this.clients[info.clientIdentifier] = client
     this.#host.aedes.emit('client', client)
     this.#host.tell('new/clients', info.clientIdentifier)
   }
@@ -126,16 +130,22 @@ export class Bridge {
   /** Aedes tells of a Client that has said who it is as `clientError`, of one that has not as `connectionError`. */
   #refused (client: AedesClient, error: MqttError): void {
     this.#failed(client, client.refusal ?? error, client.id === null ? 'connectionError' : 'clientError')
-    client.farewell()
+    this.#leave(client)
   }
 
   #disconnected (client: AedesClient, { error }: Disconnected): void {
     const { aedes, tell } = this.#host
     if (error !== undefined && !orderly.has(error.code)) this.#failed(client, error)
     if (error?.code === ErrorCode.keepAliveTimeout) aedes.emit('keepaliveTimeout', client)
-    client.farewell()
+    this.#leave(client)
     aedes.emit('clientDisconnect', client)
     if (client.id !== null) tell('disconnect/clients', client.id)
+  }
+
+  /** Its identifier may be another client's by now, which has taken its place. */
+  #leave (client: AedesClient): void {
+    if (client.id !== null && this.clients[client.id] === client) Reflect.deleteProperty(this.clients, client.id)
+    client.farewell()
   }
 
   // --- publishing

@@ -104,6 +104,7 @@ export class AedesClient extends EventEmitter<ClientEvents> {
   emptyOutgoingQueue (): never { throw unavailable('client.emptyOutgoingQueue', 'limits.maximumQueuedMessages and the Session Expiry Interval') }
 }
 
-function unavailable (name: string, instead: string): MqttError {
+/** What this facade does not have. */
+export function unavailable (name: string, instead: string): MqttError {
   return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `${name} is not available: use ${instead}`)
 }

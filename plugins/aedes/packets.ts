@@ -8,8 +8,8 @@ export interface AedesPublishPacket {
   qos: QoS
   retain: boolean
   dup: boolean
-  /** Of MQTT 5.0 Clients, in Myelin's form. */
-  properties: MessageProperties | undefined
+  /** Of MQTT 5.0 Clients, in Myelin's form; absent where a message has none. */
+  properties?: MessageProperties
   /** `aedes.id` */
   brokerId: string
   /** Counts up with each packet of the broker. */
@@ -73,7 +73,9 @@ function willOf ({ topicName: topic, payload, qos, retain }: WillFields): Will {
 }
 
 export function publishPacket ({ topicName: topic, payload, qos, retain, properties }: Message, brokerId: string, brokerCounter: number): AedesPublishPacket {
-  return { cmd: 'publish', topic, payload, qos, retain, dup: false, properties, brokerId, brokerCounter }
+  const packet: AedesPublishPacket = { cmd: 'publish', topic, payload, qos, retain, dup: false, brokerId, brokerCounter }
+  if (properties !== undefined) packet.properties = properties
+  return packet
 }
 
 export function subscriptionOf ({ topicFilter: topic, qos }: Granted): Subscription { return { topic, qos } }
