@@ -38,20 +38,28 @@ t.test('a frame may hold several Control Packets or a part of one [MQTT-6.0.0-2]
   client.terminate()
 })
 
-t.test('Control Packets leave in binary frames, one for each write [MQTT-6.0.0-1]', async t => {
+/** A Control Packet with so many bytes after its fixed header. */
+function packet (remainingLength: number, fill = 'x'): Buffer {
+  const head = [0x30]
+  for (let left = remainingLength; head.length === 1 || left > 0; left = Math.floor(left / 128)) head.push(left % 128 + (left >= 128 ? 128 : 0))
+  return Buffer.concat([Buffer.from(head), Buffer.alloc(remainingLength, fill)])
+}
+
+t.test('Control Packets leave in binary frames, one for each, and in as few writes as they came [MQTT-6.0.0-1]', async t => {
   const { open, sockets, server } = await setup(t)
   const { client, listener } = await open()
-  const arrived = frames(client, 3)
+  const packets = [1, 0, 123, 124, 200, 65_531, 65_532, 70_000, 100_000].map(length => packet(length))
+  const arrived = frames(client, packets.length)
   listener.transport.cork()
   t.equal(sockets[0]?.writableCorked, 1)
-  listener.transport.write(Buffer.from('one'))
-  listener.transport.write(Buffer.from('two'))
+  listener.transport.write(Buffer.concat(packets.slice(0, 8)))
   t.ok(listener.transport.queuedBytes >= 6, 'held back until uncork')
   t.equal(listener.transport.hasTakenAll, false)
+  t.equal((sockets[0] as { writableLength?: number }).writableLength, 201_534 + 3 * 2 + 3 * 4 + 2 * 10, 'heads of frames as short as can be')
   listener.transport.uncork()
   t.equal(sockets[0]?.writableCorked, 0)
-  listener.transport.write(Buffer.alloc(100_000, 'x'))
-  t.strictSame(await arrived, [['one', true], ['two', true], ['x'.repeat(100_000), true]])
+  listener.transport.write(packets[8] as Buffer)
+  t.strictSame(await arrived, packets.map(bytes => [bytes.toString(), true]))
   t.equal(listener.transport.hasTakenAll, true)
   client.terminate()
 
@@ -59,6 +67,21 @@ t.test('Control Packets leave in binary frames, one for each write [MQTT-6.0.0-1
   const secure = await open()
   t.equal(secure.listener.transport.hasTakenAll, false, 'TLS may still hold on to a buffer')
   secure.client.terminate()
+})
+
+t.test('a Control Packet that comes in several writes begins a frame, and the next one begins another [MQTT-6.0.0-2]', async t => {
+  const { open } = await setup(t)
+  const { client, listener } = await open()
+  const arrived = frames(client, 5)
+  const small = packet(1)
+  const large = packet(9000)
+  listener.transport.write(Buffer.concat([small, large.subarray(0, 5)])) // the payload follows as it is
+  listener.transport.write(large.subarray(5, 8000))
+  listener.transport.write(Buffer.concat([large.subarray(8000), small]))
+  const texts = (await arrived).map(([text]) => text)
+  t.equal(texts.join(''), Buffer.concat([small, large, small]).toString())
+  t.strictSame([texts[0], texts[1]?.length], [small.toString(), 5])
+  client.terminate()
 })
 
 t.test('a text frame ends the connection [MQTT-6.0.0-1]', async t => {
@@ -173,23 +196,23 @@ t.test('drained is told once the queue has left, after it had grown', async t =>
   const { open } = await setup(t)
   const { client, listener } = await open()
   const small = frames(client, 1)
-  listener.transport.write(Buffer.from('small'))
+  listener.transport.write(packet(5))
   await small
   t.equal(listener.drains, 0, 'not for little')
   client.pause()
-  listener.transport.write(Buffer.alloc(16 * 1024 * 1024))
-  listener.transport.write(Buffer.from('after'))
+  listener.transport.write(packet(16 * 1024 * 1024))
+  listener.transport.write(packet(5))
   t.ok(listener.transport.queuedBytes > 64 * 1024)
   client.resume()
   await once(listener, 'drained')
   t.equal(listener.transport.queuedBytes, 0)
   client.pause()
-  listener.transport.write(Buffer.alloc(16 * 1024 * 1024))
+  listener.transport.write(packet(16 * 1024 * 1024))
   client.resume()
   await once(listener, 'drained')
   t.equal(listener.drains, 2, 'once for each time')
   client.pause()
-  listener.transport.write(Buffer.alloc(16 * 1024 * 1024))
+  listener.transport.write(packet(16 * 1024 * 1024))
   listener.transport.destroy()
   await listener.hasEnded()
   await turns(5)

@@ -15,8 +15,9 @@ export class MqttWebSocket extends WebSocket {
 }
 
 /**
- * A WebSocket as a byte stream (section 6): one binary frame for each write. A frame may hold several Control Packets
- * or a part of one [MQTT-6.0.0-2], so what arrives is passed on frame by frame and never looked into.
+ * A WebSocket as a byte stream (section 6). A frame may hold several Control Packets or a part of one [MQTT-6.0.0-2], so what arrives is
+ * passed on frame by frame and never looked into. What is sent has one Control Packet to a frame at most: there are clients that read one
+ * and look at the rest of a frame when the next one comes (Paho C does, up to a Keep Alive later).
  */
 export class WebSocketTransport implements Transport {
   readonly info: ConnectionInfo
@@ -30,6 +31,8 @@ export class WebSocketTransport implements Transport {
   /** Writes that report when they have left; counted only while much is queued, since a report costs a call each. */
   #reporting = 0
   #isDraining = false
+  /** Bytes that are still to come of the Control Packet that was begun: large payloads are written by themselves. */
+  #missing = 0
   #onSent: ((error?: Error | null) => void) | undefined
 
   /** `socket` is the one under `webSocket`, which does not show it. Nothing is read before `start`. */
@@ -65,15 +68,33 @@ export class WebSocketTransport implements Transport {
   }
 
   write (chunk: Buffer): void {
+    const end = this.#missing > 0 ? this.#missing : endOfPacket(chunk, 0)
+    if (end < chunk.length) {
+      this.#writeEach(chunk, end)
+    } else {
+      this.#missing = end - chunk.length
+      this.#send(chunk, false)
+    }
+  }
+
+  /** Several Control Packets, the first of which ends at `end`: a frame for each, and one write for all of them. */
+  #writeEach (chunk: Buffer, end: number): void {
+    const ends: number[] = []
+    for (; end < chunk.length; end = endOfPacket(chunk, end)) ends.push(end)
+    ends.push(chunk.length)
+    this.#missing = end - chunk.length
+    this.#send(framesOf(chunk, ends), true)
+  }
+
+  #send (bytes: Buffer, isFramed: boolean): void {
     const webSocket = this.#webSocket
     if (webSocket.readyState !== WebSocket.OPEN) return
-    if (this.#reporting === 0 && webSocket.bufferedAmount + chunk.length <= drainMark) {
-      webSocket.send(chunk) // a Buffer goes in a binary frame [MQTT-6.0.0-1]
-      return
-    }
-    this.#reporting++
-    webSocket.send(chunk, this.#onSent ??= error => { this.#sent(error) })
-    if (webSocket.bufferedAmount > drainMark) this.#isDraining = true
+    const isLittle = this.#reporting === 0 && webSocket.bufferedAmount + bytes.length <= drainMark
+    const onSent = isLittle ? undefined : this.#onSent ??= error => { this.#sent(error) }
+    if (!isLittle) this.#reporting++
+    if (isFramed) this.#socket.write(bytes, onSent)
+    else webSocket.send(bytes, onSent) // a Buffer goes in a binary frame [MQTT-6.0.0-1]
+    if (!isLittle && webSocket.bufferedAmount > drainMark) this.#isDraining = true
   }
 
   pause (): void {
@@ -144,4 +165,49 @@ function onError (this: WebSocket, cause: Error & { code?: string }): void {
 
 function onClose (this: WebSocket): void {
   if (this instanceof MqttWebSocket) this.transport?.closed()
+}
+
+/** Where the Control Packet that begins at `position` ends, by its Remaining Length (section 2.1.4); its fixed header is always whole. */
+function endOfPacket (bytes: Buffer, position: number): number {
+  let remainingLength = 0
+  let byte = 0x80
+  for (let shift = 0; byte >= 0x80 && shift < 28; shift += 7) {
+    byte = bytes[++position] ?? 0
+    remainingLength += (byte & 0x7f) << shift
+  }
+  return position + 1 + remainingLength
+}
+
+const finalBinary = 0x82
+const in16Bits = 126
+const in64Bits = 127
+
+/** Binary frames of the parts that end at `ends` (RFC 6455, section 5.2), as a server sends them: without a mask. */
+function framesOf (bytes: Buffer, ends: readonly number[]): Buffer {
+  let start = 0
+  let size = bytes.length
+  for (const end of ends) {
+    size += headLength(end - start)
+    start = end
+  }
+  const frames = Buffer.allocUnsafe(size)
+  let position = start = 0
+  for (const end of ends) {
+    position = writeHead(frames, position, end - start)
+    position += bytes.copy(frames, position, start, end)
+    start = end
+  }
+  return frames
+}
+
+function headLength (length: number): number { return length < in16Bits ? 2 : length < 0x10000 ? 4 : 10 }
+
+function writeHead (frames: Buffer, position: number, length: number): number {
+  frames[position] = finalBinary
+  if (length < in16Bits) {
+    frames[position + 1] = length
+    return position + 2
+  }
+  frames[position + 1] = length < 0x10000 ? in16Bits : in64Bits
+  return length < 0x10000 ? frames.writeUInt16BE(length, position + 2) : frames.writeBigUInt64BE(BigInt(length), position + 2)
 }
