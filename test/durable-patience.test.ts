@@ -8,7 +8,7 @@ import { messageOf, sessionRecord, TestQueue } from './contract/store-records.ts
 import { World } from './support/durable-world.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { FaultyStore } from './support/faulty-store.ts'
-import { exactly, lasting, open, puback } from './support/exchanges.ts'
+import { exactly, lasting, open, puback, receiveAll, will } from './support/exchanges.ts'
 import { settled, type PacketClient } from './support/harness.ts'
 
 /** A broker whose store would rather wait for acknowledgements than write. */
@@ -72,6 +72,19 @@ t.test('what cannot be acknowledged soon is written at once, and what came befor
   t.equal(await answers('a', '2', 2), 2, 'the window is full, so it waits in the queue')
   t.equal(await answers('b', '3', 3), 1, 'one of those who get it is away')
   t.strictSame(written(world), [['1', '2'], ['3']])
+})
+
+t.test('a Will Message that its subscribers have not acknowledged survives the end of the process, as it did while it was a Will [MQTT-3.1.2-8]', async t => {
+  for (const isPatched of [false, true]) {
+    const world = await start(t)
+    if (isPatched) world.test.broker.hook({ onPublish: () => ({ payload: Buffer.from('patched') }) })
+    await subscribe(world, 'silent', 'will')
+    const [leaver] = await open(world.test, lasting({ clientIdentifier: 'leaver', will: will({ qos: 1 }) }))
+    await leaver.vanish()
+    await world.crash()
+    const [silent] = await open(world.test, lasting({ clientIdentifier: 'silent' }))
+    t.equal((await receiveAll(silent)).length, 1, isPatched ? 'a hook has changed it' : 'no hook has changed it')
+  }
 })
 
 t.test('whoever waits for all that was recorded waits for those, too', async t => {

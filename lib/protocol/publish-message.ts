@@ -88,6 +88,7 @@ function patched (services: BrokerServices, message: Message, patch: MessagePatc
   const expiry = patch.properties?.messageExpiryInterval
   const changed = message.with({ payload, qos, retain, properties }, topic, expiry === undefined ? message.expiresAt : expiresAt(services, expiry))
   checkMessageProperties(changed)
+  if (message.origin !== 0) changed.origin = message.origin // a Will Message stays one
   return changed
 }
 

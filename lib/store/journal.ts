@@ -5,7 +5,7 @@ import type { Metrics } from '../base/metrics.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { Logger } from '../contract/logger.ts'
 import { CommitRefused } from '../contract/emitter.ts'
-import type { Message } from '../contract/message.ts'
+import { Origin, type Message } from '../contract/message.ts'
 import type { SessionRecord, Store } from '../contract/store.ts'
 import { storeFailed } from '../contract/store-errors.ts'
 import type { Subscription } from '../contract/subscription.ts'
@@ -282,9 +282,13 @@ export class Journal {
     return pending
   }
 
-  /** Whether it is worth waiting for acknowledgements: nobody has the message that could not send one. */
+  /**
+   * Whether it is worth waiting for acknowledgements: nobody has the message that could not send one, and its publisher would send it again. Nobody would
+   * send a Will Message again, which the next commit forgets.
+   */
   #canAwait ({ state }: PendingMessage, { qos, packetIdentifier, message, sharedFilter }: JournalDelivery): boolean {
     if (state > PendingState.awaited || qos !== QoS.atLeastOnce || packetIdentifier === 0 || (this.store.patienceMs ?? 0) === 0) return false
+    if (message.origin === Origin.will) return false
     return this.peer === undefined || (message.origin > 0 && sharedFilter === undefined) // a node that dies leaves its inbox, and nothing else
   }
 
