@@ -51,6 +51,13 @@ t.test('argon2id, which Mosquitto 2.1 writes, is read where Node has it, and ref
   for (const cost of ['m=4194304,t=2,p=1', 'm=65536,t=99999,p=1', 'm=65536,t=2,p=999', 'm=65536,t=0,p=1']) t.notOk(parsePasswordHash(`$argon2id$v=19$${cost}$c29tc2FsdHNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc`), cost)
 })
 
+t.test('an empty password lets nobody in, even if the file has its hash', async t => {
+  const setup = await start(t, `ann:${await hashPassword('')}\nbob:${quick}\n`)
+  t.equal(await answerTo(setup, 'ann', ''), ReasonCode.badUserNameOrPassword)
+  t.equal(await answerTo(setup, 'nobody', ''), ReasonCode.badUserNameOrPassword)
+  t.equal(await answerTo(setup, 'bob', 'secret'), ReasonCode.success)
+})
+
 t.test('bytes that are no text are a password like any other', async t => {
   const password = Buffer.from([0xff, 0x00, 0xfe])
   const key = crypto.pbkdf2Sync(password, 'saltsaltsalt', 1, 64, 'sha512').toString('base64')

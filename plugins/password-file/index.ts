@@ -103,7 +103,7 @@ class FilePlugin implements PasswordFile {
   #authenticate (request: AuthenticateRequest): MaybePromise<AuthenticateResult<never>> {
     const { username, password, signal } = request
     if (username === undefined) return undefined
-    if (password === undefined) return this.#users.has(username) ? false : undefined
+    if (password === undefined || password.length === 0) return this.#users.has(username) ? false : undefined // also if the file has the hash of nothing
     const verdict = this.#users.check(username, password, signal)
     return verdict instanceof Promise ? verdict.then(late => this.#answer(request, username, late)) : this.#answer(request, username, verdict)
   }
