@@ -72,7 +72,7 @@ function isLeftOut (reader: Reader, version: ProtocolVersion): boolean {
 }
 
 function checkConnectFlags (flags: number, version: ProtocolVersion): void {
-  if (has(flags, connectFlags.reserved)) throw malformed('the reserved Connect Flag is set [MQTT-3.1.2-3]')
+  if (version !== 3 && has(flags, connectFlags.reserved)) throw malformed('the reserved Connect Flag is set [MQTT-3.1.2-3]')
   const willQos = flags >> willQosShift & 3
   if (willQos === 3) throw malformed('Will QoS is 3 [MQTT-3.1.2-12]')
   if (!has(flags, connectFlags.will)) {

@@ -150,7 +150,7 @@ export class Decoder {
   #decodeConnect (flags: number): ConnectPacket {
     const head = readProtocolHead(this.#reader)
     this.protocolVersion ??= answerableVersion(head)
-    if (flags !== 0) throw malformed(`CONNECT with flags ${flags} [MQTT-2.1.3-1]`) // not before it can be answered
+    if (flags !== 0 && this.protocolVersion !== 3) throw malformed(`CONNECT with flags ${flags} [MQTT-2.1.3-1]`) // not before it can be answered; 3.1 does not use them
     this.#isBridge = isBridge(head)
     const packet = decodeConnect(this.#reader, supportedVersion(head), this.#limits.maximumUserProperties)
     this.maximumPacketSize = this.#limits.maximumPacketSize

@@ -76,6 +76,7 @@ const connectCases: readonly PacketCase[] = [
     }),
   },
   { name: 'CONNECT 5.0 with a password alone (section 3.1.2.9)', version: 5, bytes: frame('10', text('MQTT'), '05 42 003c 00', text('c'), text('p')), packet: connect({ password: Buffer.from('p') }) },
+  { name: 'CONNECT 3.1 with flags that it does not use (3.1, section 3.1)', version: 3, decodeOnly: true, bytes: frame('1f', text('MQIsdp'), '03 03 003c', text('c')), packet: connect({ protocolVersion: 3 }) },
   { name: 'CONNECT 3.1 whose flags announce what is left out', version: 3, decodeOnly: true, bytes: frame('10', text('MQIsdp'), '03 c2 003c', text('c')), packet: connect({ protocolVersion: 3 }) },
   {
     name: 'CONNECT 5.0 with every property',
