@@ -1,7 +1,8 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { freePort, listening, stop } from '../runner/processes.ts'
+import { freePort } from '../runner/free-port.ts'
+import { listening, stop } from '../runner/processes.ts'
 
 /** The version of `redis-server`; undefined where it is not installed. */
 export function redisVersion (): string | undefined {

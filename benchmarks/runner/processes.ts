@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { availableParallelism } from 'node:os'
 
 /** Where the broker runs, and where the load. */
@@ -18,16 +18,6 @@ export function spawnOn (core: string, file: string, args: readonly string[], st
   const child = spawn(command[0] ?? file, [...command.slice(1), ...args], { stdio, signal })
   child.on('error', () => undefined) // told by its exit code, or aborted
   return child
-}
-
-/** A port of 127.0.0.1 that nobody uses. */
-export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Resolves when a server can be reached. @throws Error when it ends, or takes too long */

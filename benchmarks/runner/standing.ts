@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { BrokerUnderTest } from './brokers.ts'
-import { freePort, stop } from './processes.ts'
+import { freePort } from './free-port.ts'
+import { stop } from './processes.ts'
 import { progress, rotated } from './rounds.ts'
 import type { Scenario } from './scenarios.ts'
 import type { Companion, Laboratory, Result } from './trial.ts'

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { machineBusySeconds, usageOf } from '../load/usage.ts'
 import type { BrokerUnderTest, Command } from './brokers.ts'
-import { brokerCore, freePort, isPinned, listening, loadCore, pause, spawnOn, stop } from './processes.ts'
+import { freePort } from './free-port.ts'
+import { brokerCore, isPinned, listening, loadCore, pause, spawnOn, stop } from './processes.ts'
 import type { LoadArguments, Scenario } from './scenarios.ts'
 
 /** What one run gave. */

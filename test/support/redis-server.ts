@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
+import { freePort } from '../../benchmarks/runner/free-port.ts'
 
 /** How a `redis-server` of the tests is started. */
 export interface RedisServerOptions {
@@ -17,16 +17,6 @@ export interface RedisServerOptions {
   readonly settings?: readonly string[]
   /** It watches others instead: lines of its configuration file, without the port. */
   readonly sentinel?: readonly string[]
-}
-
-/** A port of this machine that nobody listens on. */
-export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Starts a `redis-server` that ends with the test. */
