@@ -1,19 +1,15 @@
 // End-to-end benchmarks: `npm run bench -- --help`. How to read the figures: benchmarks/README.md
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { chart, markdown, type Bench } from './report.ts'
 import { after, before, checkOut, comparison } from './runner/against.ts'
 import { brokersOf, myelin, type AbsentBroker, type BrokerUnderTest } from './runner/brokers.ts'
 import { commitOf, describeMachine } from './runner/machine.ts'
 import { help, readRunOptions, type RunOptions } from './runner/options.ts'
+import { findRoot } from './runner/program.ts'
 import { rounds } from './runner/rounds.ts'
 import { allScenarios, select, type Scenario } from './runner/scenarios.ts'
 import { Laboratory } from './runner/trial.ts'
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 function scenariosOf ({ only, against }: RunOptions): readonly Scenario[] {
   if (only.length > 0) return select(allScenarios, only)

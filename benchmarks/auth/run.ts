@@ -1,10 +1,10 @@
 // What each plugin that decides costs a message, beside none: `npm run bench:auth -- --help`. How to read the figures: benchmarks/README.md
-import { setMaxListeners } from 'node:events'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { describeMachine } from '../runner/machine.ts'
 import { list, numberOf } from '../runner/options.ts'
+import { findRoot, runProgram } from '../runner/program.ts'
 import { allScenarios, select } from '../runner/scenarios.ts'
 import { standing } from '../runner/standing.ts'
 import { Laboratory, type Result } from '../runner/trial.ts'
@@ -23,11 +23,6 @@ const help = `npm run bench:auth -- [options]
   --seconds S      how long is measured (default 0.8), and --warmup S how long it runs before that (default 0.2)
   --out FOLDER     where auth.md goes (default benchmarks/results for a full run, .bench/results for a part)
 `
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 function chosen (names: readonly string[]): VariantId[] {
   for (const name of names) if (!Object.hasOwn(variants, name)) throw new RangeError(`--variants: no variant ${name}; there are ${Object.keys(variants).join(', ')}`)
@@ -59,12 +54,4 @@ async function measure (args: string[], signal: AbortSignal): Promise<void> {
   console.log(report)
 }
 
-const ending = new AbortController()
-setMaxListeners(0, ending.signal) // each process listens to it
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { ending.abort(new Error(`ended by ${signal}`)) })
-try {
-  await measure(process.argv.slice(2), ending.signal)
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-}
+await runProgram(measure)

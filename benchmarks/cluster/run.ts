@@ -1,8 +1,9 @@
 // What it costs that several processes are one broker: `npm run bench:cluster -- --help`. How to read the figures: benchmarks/README.md
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Bench } from '../report.ts'
 import { describeMachine } from '../runner/machine.ts'
+import { findRoot } from '../runner/program.ts'
 import { loadOf, progress, rotated } from '../runner/rounds.ts'
 import { select } from '../runner/scenarios.ts'
 import type { Result } from '../runner/trial.ts'
@@ -12,11 +13,6 @@ import { BenchRedis, redisVersion } from './redis.ts'
 import { clusterReport } from './report.ts'
 import { scenarios, type ClusterScenario } from './scenarios.ts'
 import { ClusterLaboratory } from './trial.ts'
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 /** A full run replaces the results that are kept; part of one does not. */
 function folderOf (root: string, { out, only, brokers, quick, isDurable }: ClusterOptions): string {

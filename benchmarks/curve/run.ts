@@ -1,11 +1,11 @@
 // What a message costs among more and more that has nothing to do with it: `npm run bench:curve -- --help`. How to read the figures: benchmarks/README.md
-import { setMaxListeners } from 'node:events'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { brokersOf, type AbsentBroker, type BrokerUnderTest } from '../runner/brokers.ts'
 import { describeMachine } from '../runner/machine.ts'
 import { list, numberOf } from '../runner/options.ts'
+import { findRoot, runProgram } from '../runner/program.ts'
 import { standing } from '../runner/standing.ts'
 import { Laboratory } from '../runner/trial.ts'
 import { pointsOf } from './points.ts'
@@ -21,11 +21,6 @@ const help = `npm run bench:curve -- [options]
   --seconds S           how long is measured (default 1), and --warmup S how long it runs before that (default 0.3)
   --out FOLDER          where curve.json, curve.md and curve.svg go (default benchmarks/results)
 `
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 async function measure (args: string[], signal: AbortSignal): Promise<void> {
   const text = { type: 'string' as const }
@@ -52,12 +47,4 @@ async function measure (args: string[], signal: AbortSignal): Promise<void> {
   console.log(curveReport(bench))
 }
 
-const ending = new AbortController()
-setMaxListeners(0, ending.signal) // each process listens to it
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { ending.abort(new Error(`ended by ${signal}`)) })
-try {
-  await measure(process.argv.slice(2), ending.signal)
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exitCode = 1
-}
+await runProgram(measure)

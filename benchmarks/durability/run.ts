@@ -1,9 +1,10 @@
 // What it costs that nothing acknowledged is lost: `npm run bench:durability -- --help`. How to read the figures: benchmarks/README.md
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import type { Bench } from '../report.ts'
 import type { AbsentBroker, BrokerUnderTest } from '../runner/brokers.ts'
 import { describeMachine } from '../runner/machine.ts'
+import { findRoot } from '../runner/program.ts'
 import { rounds } from '../runner/rounds.ts'
 import { select } from '../runner/scenarios.ts'
 import { Laboratory } from '../runner/trial.ts'
@@ -12,11 +13,6 @@ import { help, readDurabilityOptions, type DurabilityOptions } from './options.t
 import { durabilityReport } from './report.ts'
 import { Restarts, restarts } from './restart.ts'
 import { scenarios } from './scenarios.ts'
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 /** @throws RangeError for a name that is none */
 function chosenBrokers (all: readonly DurableBroker[], names: readonly string[]): DurableBroker[] {

@@ -282,10 +282,7 @@ export class Journal {
     return pending
   }
 
-  /**
-   * Whether it is worth waiting for acknowledgements: nobody has the message that could not send one, and its publisher would send it again. Nobody would
-   * send a Will Message again, which the next commit forgets.
-   */
+  /** Whether it is worth waiting for acknowledgements: whoever has the message can send one, and its publisher would send it again, as nobody would a Will Message. */
   #canAwait ({ state }: PendingMessage, { qos, packetIdentifier, message, sharedFilter }: JournalDelivery): boolean {
     if (state > PendingState.awaited || qos !== QoS.atLeastOnce || packetIdentifier === 0 || (this.store.patienceMs ?? 0) === 0) return false
     if (message.origin === Origin.will) return false

@@ -1,8 +1,9 @@
 // What many connections cost a cluster: `npm run scaling -- --help`. What the figures mean: docs/scaling.md
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { numberOf } from '../../runner/options.ts'
+import { findRoot } from '../../runner/program.ts'
 import { withTables } from './document.ts'
 import type { Kept } from './figures.ts'
 import { measure, runChecks } from './measure.ts'
@@ -24,11 +25,6 @@ ${ownOptions().map(name => `  --${name} N`).join('\n')}
 
 /** The numbers of a scenario. */
 function ownOptions (): string[] { return Object.keys(scenarios[0] ?? {}).filter(name => name !== 'name') }
-
-/** The folder of the project, wherever this file was compiled to. */
-function findRoot (folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder))
-}
 
 /** @throws RangeError for anything else */
 function notNegative (name: string, text: string): number {
