@@ -2,6 +2,9 @@ const sizes = [1024, 4096, 16_384, 65_536, 262_144] as const
 /** Bytes kept of each size. */
 const keptBytes = 4 * 1024 * 1024
 
+/** The size of the smallest buffer that a pool gives. */
+export const smallestBuffer: number = 1024
+
 /** The size of the largest buffer that a pool gives. */
 export const largestBuffer: number = 262_144
 
