@@ -154,7 +154,7 @@ export class TypedTopic<Parameters, Output, Input> {
 }
 
 /** Whether a message has nothing to say but that a retained message is to go (section 3.3.1.3). */
-export function isRemoval ({ payload, retain }: Message): boolean { return retain && payload.length === 0 }
+export function isRemoval ({ payloadLength, retain }: Message): boolean { return retain && payloadLength === 0 }
 
 function verdictOn (parsed: object): AuthorizeResult { return parsed instanceof InvalidMessage ? ReasonCode.payloadFormatInvalid : true }
 

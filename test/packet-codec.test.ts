@@ -17,6 +17,12 @@ function decoderFor (version: ProtocolVersion | undefined, limits = defaultLimit
   return decoder
 }
 
+function largeDecoder (version: ProtocolVersion = 4): Decoder {
+  const decoder = decoderFor(version)
+  decoder.maximumPacketSize = 2 << 20
+  return decoder
+}
+
 /** All packets in the chunks. */
 function decodeAll (decoder: Decoder, chunks: readonly Buffer[]): Packet[] {
   const packets: Packet[] = []
@@ -132,21 +138,65 @@ t.test('more User Properties than allowed are refused', t => {
   t.end()
 })
 
-t.test('an incomplete packet holds what has arrived, not what is announced, and not its chunk', t => {
-  const large = Buffer.concat([Buffer.from('30ffff3f000161', 'hex'), Buffer.alloc(50_000, 1)]) // announces 1 MiB
-  const decoder = decoderFor(4)
-  decoder.maximumPacketSize = 2 << 20
-  decodeAll(decoder, [large])
-  t.equal(decoder.pendingBytes, large.length)
-  large.fill(0xff)
-  const rest = Buffer.alloc(0xfffff + 4 - large.length, 2)
-  const [packet] = decodeAll(decoder, [rest]) as [PublishPacket]
-  t.equal(decoder.pendingBytes, 0)
-  t.equal(packet.payload.length, 0xfffff - 3)
-  t.equal(packet.payload[0], 1, 'the held bytes are a copy')
-  t.equal(packet.payload.at(-1), 2)
+t.test('an incomplete packet holds what has arrived, not what is announced, and not its chunk where it has less than half of that', t => {
+  for (const [size, isCopied] of [[10_000, true], [16_383, true], [50_000, false]] as const) {
+    const decoder = largeDecoder()
+    const large = Buffer.concat([Buffer.from('30ffff3f000161', 'hex'), Buffer.alloc(size - 7, 1)]) // announces 1 MiB
+    decodeAll(decoder, [large])
+    t.equal(decoder.pendingBytes, large.length)
+    large.fill(0xff, 7)
+    const [packet] = decodeAll(decoder, [Buffer.alloc(0xfffff + 4 - large.length, 2)]) as [PublishPacket]
+    t.equal(decoder.pendingBytes, 0)
+    t.equal(packet.payload.length, 0xfffff - 3)
+    t.equal(packet.payload[0], isCopied ? 1 : 0xff, `${size} bytes`)
+    t.equal(packet.payload.at(-1), 2)
+  }
+  const decoder = largeDecoder()
+  const chunk = Buffer.concat([Buffer.alloc(21_000, 'c000', 'hex'), Buffer.from('30ffff3f000161', 'hex'), Buffer.alloc(20_000, 1)])
+  decodeAll(decoder, [chunk])
+  chunk.fill(0xff)
+  const [packet] = decodeAll(decoder, [Buffer.alloc(0xfffff - 20_003)]) as [PublishPacket]
+  t.equal(packet.payload[0], 1, 'less than half of a chunk')
   t.end()
 })
+
+t.test('a payload that came in several chunks is joined only for who wants it in one', t => {
+  const sent: PublishPacket = { type: 3, dup: false, qos: 1, retain: false, topic: new Topic('a/b'), packetIdentifier: 7, properties: { contentType: 'x' }, payload: Buffer.alloc(100_000, 'abc') }
+  for (const sizes of [[60_000], [20_000, 20_000, 20_000], [3, 60_000], [30, 500, 40_000], [60_000, 1, 1]]) {
+    const chunks = chunksOf(encode(sent, 5), sizes)
+    const [packet] = decodeAll(largeDecoder(5), chunks) as [PublishPacket]
+    const { pieces } = packet
+    t.ok(pieces !== undefined && pieces.list.length > 1, `in chunks of ${sizes.join(', ')}`)
+    t.equal(pieces?.length, 100_000)
+    t.ok(pieces?.list.some(piece => chunks.some(({ buffer }) => buffer === piece.buffer)), 'large chunks are not copied')
+    t.ok(packet.payload.equals(sent.payload))
+    t.equal(packet.payload, packet.payload, 'once')
+    t.match(packet, { dup: false, qos: 1, retain: false, topic: { name: 'a/b' }, packetIdentifier: 7, properties: { contentType: 'x' } })
+  }
+  t.end()
+})
+
+t.test('what is not all payload after the first large chunk is joined', t => {
+  const properties = { userProperties: Array.from({ length: 30 }, (_, i) => ['k', 'v'.repeat(1000 + i)] as const) }
+  const sent: PublishPacket = { type: 3, dup: false, qos: 0, retain: false, topic: new Topic('a'), packetIdentifier: 0, properties, payload: Buffer.alloc(50_000, 'abc') }
+  const [packet] = decodeAll(largeDecoder(5), chunksOf(encode(sent, 5), [20_000, 40_000]))
+  t.strictSame(packet, sent, 'properties in two chunks')
+  const subscriptions = Array.from({ length: 1000 }, (_, i) => ({ topicFilter: `${i}/`.padEnd(50, 'x'), qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const))
+  const subscribe: Packet = { type: PacketType.subscribe, packetIdentifier: 1, properties: undefined, subscriptions }
+  t.strictSame(decodeAll(largeDecoder(5), chunksOf(encode(subscribe, 5), [20_000, 20_000])), [subscribe], 'SUBSCRIBE')
+  t.end()
+})
+
+/** Chunks of their own of these sizes, and the rest. */
+function chunksOf (bytes: Buffer, sizes: readonly number[]): Buffer[] {
+  const starts = [0, ...sizes.map((_, i) => sizes.slice(0, i + 1).reduce((sum, size) => sum + size))]
+  return starts.map((start, i) => {
+    const part = bytes.subarray(start, starts[i + 1])
+    const chunk = Buffer.allocUnsafeSlow(part.length)
+    chunk.set(part)
+    return chunk
+  })
+}
 
 t.test('a whole packet in a chunk is not copied, and its topic is shared', t => {
   const chunk = Buffer.from('3005000161686930050001616869', 'hex')
@@ -204,7 +254,7 @@ const messageProperties: MessageProperties = {
 
 /** What writePublishHead() and the payload give, in the middle of other bytes. */
 function written (t: Test, packet: PublishPacket, head: PublishHead): Buffer {
-  const content = { topic: packet.topic, payload: packet.payload, encodedProperties: encodeMessageProperties(packet.properties) }
+  const content = { topic: packet.topic, payloadLength: packet.payload.length, encodedProperties: encodeMessageProperties(packet.properties) }
   const remainingLength = publishRemainingLength(content, head)
   const target = Buffer.alloc(publishLength(remainingLength) + 20, 0xee)
   const end = copyBytes(packet.payload, target, writePublishHead(target, 10, content, head, remainingLength))

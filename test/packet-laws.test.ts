@@ -7,8 +7,8 @@ import { defaultLimits } from '../lib/base/limits.ts'
 import { ReasonCode } from '../lib/base/reason-codes.ts'
 import { Decoder } from '../lib/packet/decoder.ts'
 import { encode } from '../lib/packet/encoder.ts'
-import type { Packet, Properties, ProtocolVersion } from '../lib/packet/packets.ts'
-import { TopicTable } from '../lib/topic/topic.ts'
+import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../lib/packet/packets.ts'
+import { Topic, TopicTable } from '../lib/topic/topic.ts'
 import { versionedPacket } from './support/arbitrary-packets.ts'
 import { badCases, packetCases } from './support/packets.ts'
 
@@ -18,6 +18,13 @@ function decoderFor (version: ProtocolVersion | undefined): Decoder {
   const decoder = new Decoder(topics, defaultLimits)
   decoder.protocolVersion = version
   return decoder
+}
+
+/** The packet, with its payload in one. */
+function joined (packet: Packet): Packet {
+  if (packet.type !== PacketType.publish || packet.pieces === undefined) return packet
+  const { type, dup, qos, retain, topic, packetIdentifier, properties, payload } = packet
+  return { type, dup, qos, retain, topic, packetIdentifier, properties, payload }
 }
 
 /** All packets of the chunks; checks what must hold for any bytes. */
@@ -58,7 +65,7 @@ t.test('every packet survives encoding and decoding, however its bytes are cut',
   fc.assert(fc.property(versionedPacket, fc.array(fc.nat(), { maxLength: 6 }), ({ version, packet }, at) => {
     const bytes = encode(packet, version)
     assert.deepStrictEqual(decodeAll(decoderFor(version), [bytes]), [packet])
-    assert.deepStrictEqual(decodeAll(decoderFor(version), cut(bytes, at)), [packet])
+    assert.deepStrictEqual(decodeAll(decoderFor(version), cut(bytes, at)).map(joined), [packet])
     if (bytes.length < 1000) assert.deepStrictEqual(decodeAll(decoderFor(version), eachByte(bytes)), [packet])
   }), { numRuns: 1500 })
   t.pass('holds')
@@ -69,8 +76,27 @@ t.test('a sequence of packets survives, however its bytes are cut', t => {
   const sequence = fc.array(versionedPacket.filter(({ version }) => version === 5), { maxLength: 8 })
   fc.assert(fc.property(sequence, fc.array(fc.nat(), { maxLength: 12 }), (sequence, at) => {
     const bytes = Buffer.concat(sequence.map(({ packet }) => encode(packet, 5)))
-    assert.deepStrictEqual(decodeAll(decoderFor(5), cut(bytes, at)), sequence.map(({ packet }) => packet))
+    assert.deepStrictEqual(decodeAll(decoderFor(5), cut(bytes, at)).map(joined), sequence.map(({ packet }) => packet))
   }), { numRuns: 150 })
+  t.pass('holds')
+  t.end()
+})
+
+t.test('a large PUBLISH survives, however its bytes are cut, and holds at most twice its bytes', t => {
+  const size = fc.integer({ min: 16_000, max: 200_000 })
+  const place = fc.oneof(fc.nat(50), fc.nat(3000), fc.nat(200_000))
+  fc.assert(fc.property(fc.constantFrom<ProtocolVersion>(4, 5), size, fc.array(place, { maxLength: 6 }), (version, size, at) => {
+    const payload = Buffer.alloc(size, 'abcdefg')
+    const head = { type: PacketType.publish, dup: false, qos: 1, retain: false, topic: new Topic('some/topic'), packetIdentifier: 9, properties: undefined } as const
+    const bytes = Buffer.concat([encode({ ...head, payload: Buffer.alloc(9) }, version), encode({ ...head, payload }, version)])
+    const decoder = decoderFor(version)
+    decoder.maximumPacketSize = bytes.length
+    const [, packet] = decodeAll(decoder, cut(bytes, at).map(chunk => new Uint8Array(chunk)).map(({ buffer }) => Buffer.from(buffer)))
+    assert.ok(packet?.type === PacketType.publish && packet.topic.name === 'some/topic' && packet.packetIdentifier === 9)
+    const kept = new Set((packet.pieces?.list ?? [packet.payload]).map(({ buffer }) => buffer))
+    assert.ok([...kept].reduce((sum, { byteLength }) => sum + byteLength, 0) <= 2 * bytes.length + 8192)
+    assert.ok(packet.payload.equals(payload))
+  }), { numRuns: 300 })
   t.pass('holds')
   t.end()
 })

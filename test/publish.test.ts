@@ -1,8 +1,9 @@
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { ReasonCode, type MessageProperties } from '../lib/index.ts'
+import { encode } from '../lib/packet/encoder.ts'
 import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet/packets.ts'
-import { emptyTopic, type Topic } from '../lib/topic/topic.ts'
+import { emptyTopic, Topic } from '../lib/topic/topic.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
 import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
 
@@ -20,6 +21,31 @@ const all: MessageProperties = {
 }
 
 const disconnect = (reasonCode: ReasonCode): object[] => [{ type: PacketType.disconnect, reasonCode }]
+
+forEachVersion(t, 'a payload that comes in several chunks reaches hooks, subscribers, queues and who comes later unchanged (section 3.3.3)', async (t, version) => {
+  const payload = Buffer.alloc(100_000, 'abcdefg')
+  const seen: Buffer[] = []
+  const test = await startBroker(t, { hooks: { onPublish: ({ message }) => { if (message.qos === 2) seen.push(message.payload) } } })
+  const [subscriber, publisher] = await pair(test, version)
+  const keeping = version === 5 ? { properties: { sessionExpiryInterval: 99 } } : {}
+  const [absent] = await connect(test, { protocolVersion: version, clientIdentifier: 'absent', cleanStart: false, ...keeping })
+  await absent.subscribe('#')
+  absent.stream.destroy()
+  for (const qos of [1, 2] as const) {
+    const bytes = encode({ type: PacketType.publish, dup: false, qos, retain: qos === 1, topic: new Topic('a'), packetIdentifier: qos, properties: undefined, payload }, version)
+    for (let at = 0; at < bytes.length; at += 40_000) {
+      publisher.stream.write(new Uint8Array(bytes.subarray(at, at + 40_000)))
+      await settled()
+    }
+  }
+  t.same((await subscriber.messages()).map(message => message.payload.equals(payload)), [true, true])
+  t.ok(seen.length === 1 && seen[0]?.equals(payload), 'a hook')
+  const [late] = await connect(test, { protocolVersion: version, clientIdentifier: 'late' })
+  await late.subscribe('a')
+  t.ok((await late.messages())[0]?.payload.equals(payload), 'retained')
+  const [back] = await connect(test, { protocolVersion: version, clientIdentifier: 'absent', cleanStart: false, ...keeping })
+  t.same((await back.messages()).map(message => message.payload.equals(payload)), [true, true], 'queued')
+})
 
 for (const qos of [0, 1, 2] as const) {
   forEachVersion(t, `a QoS ${qos} PUBLISH is acknowledged as its QoS says and reaches the subscriber [MQTT-3.3.4-1] [MQTT-4.5.0-1]`, async (t, version) => {

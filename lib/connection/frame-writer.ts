@@ -51,14 +51,18 @@ export class FrameWriter {
 }
 
 function writeFrame (output: Output, message: Message, head: PublishHead, remainingLength: number): void {
-  const { payload } = message
   const length = publishLength(remainingLength)
-  if (payload.length >= copiedBelow) {
-    const buffer = output.reserve(length - payload.length)
+  if (message.payloadLength >= copiedBelow) {
+    const buffer = output.reserve(length - message.payloadLength)
     output.position = writePublishHead(buffer, output.position, message, head, remainingLength)
-    output.append(payload)
+    appendPayload(output, message)
     return
   }
   const buffer = output.reserve(length)
-  output.position = copyBytes(payload, buffer, writePublishHead(buffer, output.position, message, head, remainingLength))
+  output.position = copyBytes(message.payload, buffer, writePublishHead(buffer, output.position, message, head, remainingLength))
+}
+
+function appendPayload (output: Output, message: Message): void {
+  if (message.pieces === undefined) output.append(message.payload)
+  else for (const piece of message.pieces.list) output.append(piece)
 }

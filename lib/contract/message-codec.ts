@@ -35,9 +35,9 @@ export class MessageCodec {
   }
 
   /** How many bytes `write` needs. */
-  lengthOf ({ topic, expiresAt, publisher, encodedProperties, payload }: Message): number {
+  lengthOf ({ topic, expiresAt, publisher, encodedProperties, payloadLength }: Message): number {
     return fixedBytes + topic.bytes.length + (expiresAt === Infinity ? 0 : expiryBytes) +
-      (publisher === undefined ? 0 : publisherBytes + this.#bytesOf(publisher).length) + encodedProperties.length + payload.length
+      (publisher === undefined ? 0 : publisherBytes + this.#bytesOf(publisher).length) + encodedProperties.length + payloadLength
   }
 
   /** Writes the message into `target` at `at`; returns the position after it. */

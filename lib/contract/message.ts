@@ -1,10 +1,14 @@
 import type { MessageProperties, QoS } from '../packet/packets.ts'
+import type { Pieces } from '../packet/pieces.ts'
 import { encodeMessageProperties } from '../packet/publish-encoder.ts'
+import { emptyBytes } from '../packet/reader.ts'
 import type { Topic } from '../topic/topic.ts'
 
 /** What a PUBLISH, a Will or the host says of a message. */
 export interface MessageContent {
   readonly payload: Buffer
+  /** @internal The payload as it came, where that was in several chunks. */
+  readonly pieces?: Pieces
   readonly qos: QoS
   readonly retain: boolean
   /** What travels with the message (section 3.3.2.3); undefined when there is nothing. */
@@ -43,6 +47,9 @@ export class Message {
    * another way: see {@link Origin}.
    */
   declare origin: number
+  /** @internal The payload while it stands in several chunks; undefined, and no field, of most messages. */
+  declare pieces: Pieces | undefined
+  /** Empty while there are pieces. */
   #payload: Buffer
   #encodedProperties: Buffer | undefined = undefined
   #isKept = false
@@ -51,20 +58,24 @@ export class Message {
    * @param publisher Client Identifier; undefined when the host published it
    * @param expiresAt milliseconds since the epoch at which the Message Expiry Interval is over (section 3.3.2.3.3)
    */
-  constructor ({ payload, qos, retain, properties }: MessageContent, topic: Topic, publisher: string | undefined, expiresAt: number = Infinity) {
+  constructor (content: MessageContent, topic: Topic, publisher: string | undefined, expiresAt: number = Infinity) {
     this.topic = topic
-    this.qos = qos
-    this.retain = retain
-    this.properties = travelling(properties)
+    this.qos = content.qos
+    this.retain = content.retain
+    this.properties = travelling(content.properties)
     this.expiresAt = expiresAt
     this.publisher = publisher
-    this.#payload = payload
+    this.#payload = content.pieces === undefined ? content.payload : emptyBytes
+    if (content.pieces !== undefined) this.pieces = content.pieces
   }
 
   get topicName (): string { return this.topic.name }
 
-  /** Never to be written to: every subscriber gets these very bytes. */
-  get payload (): Buffer { return this.#payload }
+  /** Never to be written to: every subscriber gets these very bytes. A payload that came in several chunks is joined when it is asked for first. */
+  get payload (): Buffer { return this.pieces === undefined ? this.#payload : this.pieces.join() }
+
+  /** Bytes of the payload. */
+  get payloadLength (): number { return this.pieces === undefined ? this.#payload.length : this.pieces.length }
 
   /** The properties that go to subscribers unaltered, as they stand on the wire; made once for all of them. */
   get encodedProperties (): Buffer {
@@ -89,7 +100,7 @@ export class Message {
   get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }
 
   /** Bytes that the message occupies while it is kept, roughly. */
-  get size (): number { return this.#payload.length + this.topic.bytes.length + overhead }
+  get size (): number { return this.payloadLength + this.topic.bytes.length + overhead }
 
   /**
    * Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so the payload
@@ -98,6 +109,8 @@ export class Message {
   keep (): this {
     if (this.#isKept) return this
     this.#isKept = true
+    this.#payload = this.payload // here, since a private method would cost each message 8 bytes
+    if (this.pieces !== undefined) this.pieces = undefined
     if (this.#payload.length * 2 < this.#payload.buffer.byteLength) this.#payload = Buffer.from(this.#payload)
     return this
   }
@@ -115,5 +128,5 @@ function travelling (properties: MessageProperties | undefined): MessageProperti
   return undefined
 }
 
-// On the prototype, since only messages of a cluster have another one: as a field of its own it costs each message 70 bytes (Node 26, QoS 0, 399 without).
-Object.assign(Message.prototype, { origin: 0 })
+// On the prototype, since only messages of a cluster, and large ones, have others: as a field of its own one costs each message 70 bytes (Node 26, QoS 0, 399 without).
+Object.assign(Message.prototype, { origin: 0, pieces: undefined })

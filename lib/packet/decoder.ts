@@ -5,10 +5,11 @@ import type { TopicTable } from '../topic/topic.ts'
 import { decodeAcknowledge } from './acknowledge.ts'
 import { answerableVersion, decodeConnack, decodeConnect, isBridge, readProtocolHead, supportedVersion } from './connect.ts'
 import { decodeAuth, decodeDisconnect } from './disconnect.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { PacketType } from './packets.ts'
 import type { ConnectPacket, Packet, PingreqPacket, PingrespPacket, ProtocolVersion } from './packets.ts'
-import { checkPublishFlags, decodePublish } from './publish.ts'
-import { decodeVariableByteInteger, emptyBytes, incomplete, Reader, variableByteIntegerLength } from './reader.ts'
+import { checkPublishFlags, decodePublish, decodePublishInPieces } from './publish.ts'
+import { bodyOf, decodeVariableByteInteger, emptyBytes, incomplete, Reader, variableByteIntegerLength } from './reader.ts'
 import { decodeSuback, decodeSubscribe } from './subscribe.ts'
 import { decodeUnsuback, decodeUnsubscribe } from './unsubscribe.ts'
 
@@ -17,8 +18,8 @@ const pingresp: PingrespPacket = { type: PacketType.pingresp }
 
 /**
  * Turns the bytes of one Network Connection into Control Packets, wherever they are cut. Whole packets are read
- * where they stand in the chunk; payloads are slices of it. The bytes of an incomplete packet are gathered in a
- * buffer that grows with what has arrived, never with what is announced.
+ * where they stand in the chunk; payloads are slices of it. The bytes of an incomplete packet are held in memory
+ * that grows with what has arrived, never with what is announced.
  *
  * Once it has thrown, the connection is to be closed and the decoder of no further use.
  */
@@ -35,9 +36,9 @@ export class Decoder {
   readonly #reader: Reader
   #chunk = emptyBytes
   #position = 0
-  // The bytes of an incomplete packet, and the size it will have (0 while its Remaining Length is not known).
-  #held = emptyBytes
-  #heldLength = 0
+  /** The bytes of an incomplete packet; undefined where none is. */
+  #held: HeldBytes | undefined = undefined
+  /** The size that it will have; 0 while its Remaining Length is not known. */
   #heldSize = 0
   #isBridge = false
 
@@ -51,7 +52,7 @@ export class Decoder {
 
   /** Bytes held back for an incomplete packet. */
   get pendingBytes (): number {
-    return this.#heldLength
+    return this.#held === undefined ? 0 : this.#held.length
   }
 
   /** Hands over the next chunk; only when `next()` last returned undefined, so that the earlier chunk is used up. */
@@ -66,7 +67,7 @@ export class Decoder {
    * @throws MqttError for what is no packet, or too large a one
    */
   next (): Packet | undefined {
-    if (this.#heldLength > 0) return this.#resume()
+    if (this.#held !== undefined) return this.#resume(this.#held)
     const chunk = this.#chunk
     const start = this.#position
     const size = this.#sizeOf(chunk, start, chunk.length)
@@ -80,50 +81,39 @@ export class Decoder {
   }
 
   /** Goes on with the packet that was incomplete, taking no more of the chunk than belongs to it. */
-  #resume (): Packet | undefined {
-    this.#holdFixedHeader()
+  #resume (held: HeldBytes): Packet | undefined {
+    this.#holdFixedHeader(held)
     const size = this.#heldSize
-    if (size > 0) this.#hold(Math.min(size - this.#heldLength, this.#chunk.length - this.#position))
-    if (size === 0 || this.#heldLength < size) {
+    if (size > 0) this.#hold(held, Math.min(size - held.length, this.#chunk.length - this.#position))
+    if (size === 0 || held.length < size) {
       this.#holdRest(size)
       return undefined
     }
-    const packet = this.#held
-    this.#held = emptyBytes
-    this.#heldLength = 0
-    return this.#decode(packet, 0, size)
+    this.#held = undefined
+    return this.#decodeHeld(held.take(), size)
   }
 
-  #holdFixedHeader (): void {
+  #holdFixedHeader (held: HeldBytes): void {
     while (this.#heldSize === 0 && this.#position < this.#chunk.length) {
-      this.#hold(1)
-      this.#heldSize = this.#sizeOf(this.#held, 0, this.#heldLength)
+      this.#hold(held, 1)
+      this.#heldSize = this.#sizeOf(held.copied, 0, held.length)
     }
   }
 
   /** Keeps what is left of the chunk and lets go of the chunk: an idle connection keeps no 64 KiB alive. */
   #holdRest (size: number): void {
     this.#heldSize = size
-    if (this.#position < this.#chunk.length) this.#hold(this.#chunk.length - this.#position)
+    if (this.#position < this.#chunk.length) this.#hold(this.#held ??= new HeldBytes(), this.#chunk.length - this.#position)
     this.#chunk = emptyBytes
     this.#position = 0
     this.#reader.release()
   }
 
-  /**
-   * Moves bytes from the chunk to those held. The buffer doubles, so that many small chunks cost neither time nor
-   * memory beyond twice their bytes.
-   */
-  #hold (count: number): void {
-    const length = this.#heldLength + count
-    if (length > this.#held.length) {
-      const larger = Buffer.allocUnsafe(this.#heldSize === 0 ? 16 : Math.min(this.#heldSize, 2 * length))
-      this.#held.copy(larger, 0, 0, this.#heldLength)
-      this.#held = larger
-    }
-    this.#chunk.copy(this.#held, this.#heldLength, this.#position, this.#position + count)
-    this.#heldLength = length
-    this.#position += count
+  /** Moves bytes from the chunk to those held. */
+  #hold (held: HeldBytes, count: number): void {
+    const end = this.#position + count
+    held.add(this.#chunk, this.#position, end, this.#heldSize)
+    this.#position = end
   }
 
   /** The size of the packet that begins at `start`, fixed header included; 0 while that is not known. */
@@ -137,11 +127,15 @@ export class Decoder {
     return size
   }
 
+  #decodeHeld (pieces: readonly Buffer[], size: number): Packet {
+    if (pieces.length === 1) return this.#decode(pieces[0] as Buffer, 0, size)
+    const packet = decodePublishInPieces(this.#reader, pieces, this.protocolVersion as ProtocolVersion, this.#topics, this.#limits.maximumUserProperties)
+    return packet ?? this.#decode(Buffer.concat(pieces, size), 0, size)
+  }
+
   #decode (bytes: Buffer, start: number, end: number): Packet {
     const first = bytes[start] as number
-    let body = start + 2
-    while ((bytes[body - 1] as number) > 0x7f) body++
-    this.#reader.reset(bytes, body, end)
+    this.#reader.reset(bytes, bodyOf(bytes, start), end)
     const type = (first >> 4) as PacketType
     if (type === PacketType.connect) return this.#decodeConnect(first & 0x0f)
     return this.#decodeBody(type, first & 0x0f, this.protocolVersion as ProtocolVersion)

@@ -1,5 +1,6 @@
 import type { ReasonCode } from '../base/reason-codes.ts'
 import type { Topic } from '../topic/topic.ts'
+import type { Pieces } from './pieces.ts'
 
 /** MQTT Control Packet types (section 2.1.2). */
 export const PacketType = {
@@ -113,6 +114,8 @@ export interface PublishPacket {
   readonly packetIdentifier: number
   readonly properties: Properties | undefined
   readonly payload: Buffer
+  /** The payload as it came, where that was in several chunks. */
+  readonly pieces?: Pieces
 }
 
 export type AcknowledgeType = typeof PacketType.puback | typeof PacketType.pubrec | typeof PacketType.pubrel | typeof PacketType.pubcomp

@@ -9,7 +9,8 @@ import { writeUint16, writeUint32, writeVariableByteInteger } from './writer.ts'
 /** What a Message offers to the encoder. */
 export interface PublishContent {
   readonly topic: Topic
-  readonly payload: Buffer
+  /** Bytes of the payload. */
+  readonly payloadLength: number
   /** {@link encodeMessageProperties} of what travels unaltered. */
   readonly encodedProperties: Buffer
 }
@@ -57,7 +58,7 @@ export function decodeMessageProperties (bytes: Buffer): MessageProperties | und
 /** Remaining Length (section 2.1.4) of the PUBLISH. */
 export function publishRemainingLength (content: PublishContent, head: PublishHead): number {
   const topic = 2 + (head.omitTopic ? 0 : content.topic.bytes.length)
-  const length = topic + (head.qos === 0 ? 0 : 2) + content.payload.length
+  const length = topic + (head.qos === 0 ? 0 : 2) + content.payloadLength
   if (head.version !== 5) return length
   const properties = propertyLength(content, head)
   return length + variableByteIntegerLength(properties) + properties

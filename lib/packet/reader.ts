@@ -163,6 +163,13 @@ export function decodeVariableByteInteger (bytes: Buffer, at: number, end: numbe
   throw malformed('a Variable Byte Integer is not of the shortest form, or over four bytes [MQTT-1.5.5-1]')
 }
 
+/** Where what follows the fixed header begins, in a packet that begins at `start` and whose Remaining Length is sound. */
+export function bodyOf (bytes: Buffer, start: number): number {
+  let body = start + 2
+  while ((bytes[body - 1] as number) > 0x7f) body++
+  return body
+}
+
 /**
  * How many bytes a Variable Byte Integer takes.
  * @throws MqttError Packet too large when four are not enough, so that no longer packet is ever written

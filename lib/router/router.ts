@@ -232,7 +232,7 @@ export class Router {
 
   #retain (message: Message): void {
     const before = this.#outgoing === undefined ? undefined : this.retained.get(message.topicName)
-    const isRemoval = message.payload.length === 0
+    const isRemoval = message.payloadLength === 0
     const isChanged = isRemoval
       ? this.retained.delete(message.topicName) // [MQTT-3.3.1-6]
       : this.retained.set(message.keep())

@@ -202,7 +202,7 @@ export class JournalBatch implements Changes {
 }
 
 /** What is retained after a message with RETAIN 1 [MQTT-3.3.1-6]. */
-export function retainedBy (message: Message): Message | undefined { return message.payload.length === 0 ? undefined : message }
+export function retainedBy (message: Message): Message | undefined { return message.payloadLength === 0 ? undefined : message }
 
 function addMissing<K, V> (target: Map<K, V>, source: ReadonlyMap<K, V>): void {
   for (const [key, value] of source) if (!target.has(key)) target.set(key, value)

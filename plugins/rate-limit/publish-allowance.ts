@@ -44,5 +44,5 @@ export class PublishAllowance {
 
 // With the properties, which would else be the way to send for nothing.
 function bytesOf (message: Message): number {
-  return message.payload.length + message.topicName.length + (message.properties === undefined ? 0 : message.encodedProperties.length)
+  return message.payloadLength + message.topicName.length + (message.properties === undefined ? 0 : message.encodedProperties.length)
 }
