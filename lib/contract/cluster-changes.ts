@@ -21,7 +21,7 @@ export interface ClusterChanges {
    */
   readonly released: readonly SessionReference[]
   /**
-   * Sessions that begin without a claim, because their Client Identifier was this node's own already, or is a new one. They come after `released`. One whose Client
+   * Sessions that begin without a claim, because their Client Identifier was this node's own already, or is a new one. They come after `released`, but for those that end with the same commit. One whose Client
    * Identifier is another node's by now counts as fenced.
    */
   readonly begun: readonly SessionReference[]

@@ -21,7 +21,7 @@ export const Origin = {
   session: -1,
   /** A Will Message: nobody is there any more who could send it again. */
   will: -2,
-  /** It was published here, and its publisher was told. */
+  /** It was published here, and its publisher was told; or it is a Will Message that has waited for a hook, and was written down by itself meanwhile. */
   acknowledged: -3,
 } as const
 

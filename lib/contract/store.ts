@@ -72,7 +72,7 @@ export interface SessionRecord {
   readonly will?: WillRecord
   /** Milliseconds since the epoch; absent while connected, and without a Will. */
   readonly willDueAt?: number
-  /** It is over: what is left of it has to be cleared away. */
+  /** It is over: what is left of it has to be cleared away, and a Will Message published before that. */
   readonly hasEnded?: true
 }
 

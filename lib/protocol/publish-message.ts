@@ -1,7 +1,7 @@
 import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { ClientInfo, MaybePromise, MessagePatch } from '../contract/hooks.ts'
-import type { Message } from '../contract/message.ts'
+import { Origin as MessageOrigin, type Message } from '../contract/message.ts'
 import { QoS } from '../packet/packets.ts'
 import type { Session } from '../session/session.ts'
 import { PendingMessage } from '../store/pending-message.ts'
@@ -48,10 +48,11 @@ function change (services: BrokerServices, message: Message, origin: Origin): Ma
 
 /**
  * The message, if it is still to be routed after a wait: a QoS 2 message whose connection ended meanwhile was not acknowledged, so
- * it comes again and must not be routed twice (section 4.3.3).
+ * it comes again and must not be routed twice (section 4.3.3). A Will Message has a record of its own by then, and does not go with its Session any more.
  */
 function wanted (message: Message, { client, isWill }: Origin): Message {
-  if (message.qos === QoS.exactlyOnce && !isWill && client?.signal.aborted === true) throw protocolError('the Client left before its message was accepted')
+  if (isWill) message.origin = MessageOrigin.acknowledged
+  else if (message.qos === QoS.exactlyOnce && client?.signal.aborted === true) throw protocolError('the Client left before its message was accepted')
   return message
 }
 

@@ -4,6 +4,7 @@ import { isUtf8 } from '../base/utf8.ts'
 import { Message, Origin } from '../contract/message.ts'
 import type { ConnectPacket } from '../packet/packets.ts'
 import type { Session, Will } from '../session/session.ts'
+import { willRecordOf } from '../session/session-record.ts'
 import { isReserved } from '../topic/topic-name.ts'
 import type { BrokerServices } from './broker-services.ts'
 import type { Client } from './client.ts'
@@ -43,9 +44,22 @@ export function publishWill (services: BrokerServices, session: Session, will: W
   message.origin = Origin.will
   const failed = (error: unknown): void => { services.logger.error({ err: error, topicName: message.topicName }, 'a Will Message could not be published') }
   try {
-    const result = publishMessage(services, message, { client: session.client, session, isWill: true })
-    if (result instanceof Promise) result.catch(failed)
+    const result = publishMessage(services, message, { client: session.client, session: services.sessions.get(session.clientIdentifier), isWill: true })
+    if (result instanceof Promise) keepUntil(result.catch(failed), services, session, will)
   } catch (error) {
     failed(error) // there is no connection any more that it could end
   }
+}
+
+/** What waits for a hook is written down by itself: its Session, which has forgotten it, may end, go to another node, or get another Will Message meanwhile. */
+function keepUntil (decided: Promise<unknown>, { journal, cluster }: BrokerServices, { clientIdentifier }: Session, will: Will): void {
+  if (journal === undefined) return
+  const session = journal.newSession()
+  const reference = { clientIdentifier: `\0${session}`, session } // to the cluster it is that of a Client that cannot be [MQTT-1.5.4-2]
+  cluster?.outbound.begin(reference)
+  journal.saveSession(session, { clientIdentifier, sessionExpiryInterval: 0, isConnected: false, will: willRecordOf(will), hasEnded: true })
+  void decided.then(() => {
+    cluster?.outbound.release(reference)
+    journal.saveSession(session, undefined)
+  })
 }

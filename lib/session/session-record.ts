@@ -14,7 +14,8 @@ export function sessionRecordOf ({ clientIdentifier, sessionExpiryInterval, isCo
   }
 }
 
-function willRecordOf ({ message, delayInterval, messageExpiryInterval }: Will): WillRecord {
+/** What is written of a Will Message. */
+export function willRecordOf ({ message, delayInterval, messageExpiryInterval }: Will): WillRecord {
   const { topicName, qos, retain, payload } = message
   const { payloadFormatIndicator, contentType, responseTopic, correlationData, userProperties } = message.properties ?? {}
   return {

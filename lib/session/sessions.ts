@@ -24,6 +24,8 @@ export class Sessions {
   #deadlines: Deadlines<string> = new Deadlines<string>()
   readonly #services: SessionServices
   readonly #events: SessionEvents
+  /** Sessions of the store that had ended but for their Will Messages. */
+  readonly #bequeathed: Session[] = []
   /** Where the look into the Sessions' queues goes on. */
   #cursor: Iterator<Session, undefined> = this.#sessions.values()
 
@@ -62,8 +64,12 @@ export class Sessions {
     this.#schedule(session)
   }
 
-  /** One that had ended, and was not cleared away before the broker stopped. */
+  /** One that had ended, and was not cleared away before the broker stopped; if its Will Message waited for a hook, the next sweep publishes that. */
   clearAway (session: Session): void {
+    if (session.will !== undefined) {
+      this.#bequeathed.push(session)
+      return
+    }
     session.log?.close(sessionRecordOf(session))
     this.#clear(session)
   }
@@ -111,6 +117,7 @@ export class Sessions {
   sweep (): void {
     const now = this.#services.clock.now()
     if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now)
+    for (const session of this.#bequeathed.splice(0, sweptAtOnce)) this.#publishLeft(session)
     for (let count = 0; count < sweptAtOnce; count++) {
       const name = this.#deadlines.take(now)
       if (name === undefined) return
@@ -167,6 +174,11 @@ export class Sessions {
     session.will = undefined
     session.willDueAt = undefined
     if (will !== undefined) this.#events.willDue(session, will)
+  }
+
+  #publishLeft (session: Session): void {
+    this.#publishWill(session)
+    this.clearAway(session)
   }
 
   /** One entry for each Session is enough: one that comes too early is put back, so reconnecting often adds nothing. */

@@ -285,7 +285,7 @@ export class Journal {
   /** Whether it is worth waiting for acknowledgements: whoever has the message can send one, and its publisher would send it again, as nobody would a Will Message. */
   #canAwait ({ state }: PendingMessage, { qos, packetIdentifier, message, sharedFilter }: JournalDelivery): boolean {
     if (state > PendingState.awaited || qos !== QoS.atLeastOnce || packetIdentifier === 0 || (this.store.patienceMs ?? 0) === 0) return false
-    if (message.origin === Origin.will) return false
+    if (message.origin === Origin.will || message.origin === Origin.acknowledged) return false
     return this.peer === undefined || (message.origin > 0 && sharedFilter === undefined) // a node that dies leaves its inbox, and nothing else
   }
 

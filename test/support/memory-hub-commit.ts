@@ -45,9 +45,9 @@ export function copyOf ({
 export function commit (state: HubState, generation: number, changes: ReadChanges): void {
   if (state.failure !== undefined) throw state.failure
   refuse(state, generation, changes)
-  for (const { session } of changes.cluster?.released ?? []) release(state, generation, session)
   for (const { clientIdentifier, session } of changes.cluster?.begun ?? []) state.begin(generation, session, clientIdentifier)
   writeSessions(state, generation, changes.sessions)
+  for (const { session } of changes.cluster?.released ?? []) release(state, generation, session)
   writeSubscriptions(state, changes.subscriptions)
   writeDeliveries(state, changes)
   writeReceived(state, changes.received)
