@@ -332,21 +332,16 @@ export class Broker<Data = unknown, Attached = Data> {
     return new WebSocketGate({
       maximumPacketSize: limits.maximumPacketSize,
       nextConnectionId: () => ++this.#connectionCount,
-      hasRoom: waiting => this.#hasRoom(waiting),
+      hasRoom: waiting => this.#connections.hasRoom(waiting),
       guard: (name, ask) => hooks.guard(name, ask),
       clock,
       logger,
     })
   }
 
-  /** Whether one more may come, beside those that are not connections yet. */
-  #hasRoom (waiting: number): boolean {
-    return this.#parts.metrics.connections + waiting < this.#parts.limits.maximumConnections
-  }
-
   #acceptProxied (stream: Duplex, name: string | undefined): void {
     const { clock, logger, limits } = this.#parts
-    if (this.#parts.isClosing || !this.#hasRoom(this.#unproxied.size)) {
+    if (this.#parts.isClosing || !this.#connections.hasRoom(this.#unproxied.size)) {
       stream.on('error', () => undefined).destroy()
       return
     }

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { connect } from 'node:net'
 import { WebSocket } from 'ws'
 import type { StartableTransport } from '../lib/connection/connections.ts'
@@ -106,15 +107,17 @@ t.test('a frame that is too large is refused by its announced length', async t =
   t.match(await listener.hasEnded(), { code: 'MQTT_PACKET_TOO_LARGE', reasonCode: 0x95 })
 })
 
-t.test('a peer that breaks the rules of WebSocket is told so', async t => {
-  const { listener, socket } = await rawOpen(t)
+t.test('a peer that breaks the rules of WebSocket is told so, and need not be waited for', async t => {
+  const { listener, socket, theirs } = await rawOpen(t)
   socket.write(Buffer.from([0x82, 0x01, 0x00])) // not masked
   t.match(await listener.hasEnded(), { code: 'MQTT_PROTOCOL_ERROR', message: /MASK/, cause: Error })
+  listener.transport.destroy()
+  t.equal(theirs?.destroyed, true)
   socket.destroy()
 })
 
-async function rawOpen (t: Test): Promise<{ listener: FakeListener, socket: ReturnType<typeof connect> }> {
-  const { server, gate, port } = await setup(t, { path: '/unused' })
+async function rawOpen (t: Test): Promise<{ listener: FakeListener, socket: ReturnType<typeof connect>, theirs: Duplex | undefined }> {
+  const { server, gate, port, sockets } = await setup(t, { path: '/unused' })
   const listener = new Promise<FakeListener>(resolve => {
     gate.attach(server, { path: '/raw' }, transport => { resolve(started(transport)) })
   })
@@ -122,7 +125,7 @@ async function rawOpen (t: Test): Promise<{ listener: FakeListener, socket: Retu
   socket.write('GET /raw HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n')
   await once(socket, 'data')
-  return { listener: await listener, socket }
+  return { listener: await listener, socket, theirs: sockets[0] }
 }
 
 t.test('each way a connection ends is told once', async t => {

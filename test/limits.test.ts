@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { duplexPair } from 'node:stream'
+import { duplexPair, type Duplex } from 'node:stream'
 import { createServer, connect as connectSocket, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { createBroker, defaultLimits, ErrorCode, ReasonCode, type Limits } from '../lib/index.ts'
@@ -276,6 +276,63 @@ limit({ maximumConnections: 2 }, 'one more is closed at once, told to refused an
   t.strictSame([test.broker.metrics.connections, test.broker.metrics.connectionsRefused], [2, 1])
   await first.vanish()
   await connect(test, { clientIdentifier: '3' })
+})
+
+/** A Client that connects, leaves, and does not close its own side. @returns the broker's socket, which takes its time */
+async function linger ({ broker }: ObservedBroker, address = '192.0.2.1'): Promise<Duplex> {
+  const sockets: Duplex[] = []
+  const viaProxy = broker.listener({ proxyProtocol: true })
+  const client = new PacketClient(broker, 5, stream => {
+    sockets.push(stream)
+    viaProxy(stream)
+  })
+  client.stream.write(`PROXY TCP4 ${address} 192.0.2.9 1 2\r\n`)
+  await settled()
+  client.send(connectPacket({ clientIdentifier: 'leaver' })).disconnect()
+  await settled()
+  return sockets[0] as Duplex
+}
+
+const leaving: readonly (readonly [string, (client: PacketClient, test: ObservedBroker) => unknown])[] = [
+  ['said DISCONNECT', client => client.disconnect()],
+  ['closed its side and takes nothing', client => client.stream.pause().end()],
+  ['broke the protocol', client => client.write('c001 00')],
+  ['was sent away', (_client, { broker }) => broker.disconnect('1')],
+]
+
+for (const [how, leave] of leaving) {
+  limit({ maximumConnections: 1 }, `the place of a Client that ${how} is free at once, though its socket is not closed yet`, async (t, test) => {
+    const [first] = await connect(test, { clientIdentifier: '1' })
+    leave(first, test)
+    await settled()
+    const [second] = await connect(test, { clientIdentifier: '2' })
+    t.equal(test.broker.metrics.connections, 1, 'that socket had to make room')
+    t.strictSame(test.events.filter(event => event.startsWith('refused')), [])
+    await test.clock.advance(20_000)
+    t.equal(second.isEnded, false)
+  })
+}
+
+limit({ maximumConnections: 3 }, 'there are never more sockets, however many Clients leave without closing theirs, and no Client makes room for them', async (t, test) => {
+  const [faithful] = await connect(test, { clientIdentifier: 'faithful', keepAlive: 0 })
+  const left: Duplex[] = []
+  for (let i = 0; i < 20; i++) {
+    left.push(await linger(test))
+    t.ok(test.broker.metrics.connections <= 3)
+    t.strictSame(left.map(({ destroyed }) => destroyed), left.map((_, k) => k < i - 1), 'those that have been closing for longest go first')
+  }
+  t.equal(faithful.isEnded, false)
+  await test.clock.advance(10_000)
+  t.strictSame([left.every(({ destroyed }) => destroyed), test.broker.metrics.connections], [true, 1], 'the others are given five seconds')
+})
+
+limit({ maximumConnections: 4, maximumConnectionsPerAddress: 2 }, 'who comes from one address crowds out nobody of another while there is room', async (t, test) => {
+  const others = [await linger(test), await linger(test)]
+  const own: Duplex[] = []
+  for (let i = 0; i < 5; i++) own.push(await linger(test, '192.0.2.2'))
+  t.strictSame([...others, ...own].map(({ destroyed }) => destroyed), [false, false, true, true, true, false, false])
+  await linger(test, '192.0.2.3')
+  t.strictSame(others.map(({ destroyed }) => destroyed), [true, false], 'where there is none, the oldest of all goes')
 })
 
 limit({ maximumConnectionsPerAddress: 1 }, 'counts each address for itself', async (t, test) => {

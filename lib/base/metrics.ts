@@ -9,7 +9,7 @@ export class Metrics {
   /** PUBLISH packets to Clients. */
   messagesSent = 0
   messagesDropped = 0
-  /** Connections that are open, accepted or not yet. */
+  /** Connections that are open, accepted or not yet, and those whose sockets are still closing. */
   connections = 0
   connectionsAccepted = 0
   connectionsRefused = 0

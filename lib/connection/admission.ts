@@ -4,14 +4,34 @@ import type { Clock } from '../contract/clock.ts'
 /** How a new connection is received. */
 export type Admittance = 'welcome' | 'tooMany' | 'tooFast'
 
-interface Count { connections: number }
+/** Sockets in all, or from one address. */
+class Places<T> {
+  sockets = 0
+  /** Those whose connections are over, in the order in which they were; undefined for none, as at most addresses. */
+  #closing: Set<T> | undefined = undefined
 
-/** Counts connections in all and by address, and how fast they come; only addresses that are connected are remembered. */
-export class Admission {
+  /** Places that connections have. */
+  get taken (): number { return this.sockets - (this.#closing?.size ?? 0) }
+
+  get closingLongest (): T | undefined { return this.#closing?.values().next().value }
+
+  over (connection: T): void { (this.#closing ??= new Set()).add(connection) }
+
+  leave (connection: T | undefined): void {
+    this.sockets--
+    if (connection !== undefined && this.#closing?.delete(connection) === true && this.#closing.size === 0) this.#closing = undefined
+  }
+}
+
+/**
+ * Counts connections in all and by address, and how fast they come; only addresses that are connected are remembered. The place of a connection is free once it is over:
+ * a socket that takes its time to close keeps nobody out, but has to make room for the next one.
+ */
+export class Admission<T> {
   readonly #limits: Limits
   readonly #clock: Clock
-  readonly #byAddress = new Map<string, Count>()
-  #count = 0
+  readonly #all = new Places<T>()
+  readonly #byAddress = new Map<string, Places<T>>()
   #tokens: number
   #at: number
 
@@ -22,26 +42,46 @@ export class Admission {
     this.#at = clock.now()
   }
 
-  /** Counts a connection; whatever the answer, `leave` must follow when it ends. */
+  /** Whether there is room for one more connection, beside `others` that are not counted yet. */
+  hasRoom (others: number): boolean { return this.#all.taken + others < this.#limits.maximumConnections }
+
+  /** Counts a connection; whatever the answer, `leave` must follow when its socket is gone. */
   enter (address: string | undefined): Admittance {
-    const fromThere = ++this.#from(address ?? '').connections
-    this.#count++
-    const isOverAddress = address !== undefined && fromThere > this.#limits.maximumConnectionsPerAddress
-    if (isOverAddress || this.#count > this.#limits.maximumConnections) return 'tooMany'
+    const here = this.#from(address)
+    here.sockets++
+    this.#all.sockets++
+    const isOverAddress = address !== undefined && here.taken > this.#limits.maximumConnectionsPerAddress
+    if (isOverAddress || this.#all.taken > this.#limits.maximumConnections) return 'tooMany'
     return this.#takeToken() ? 'welcome' : 'tooFast'
   }
 
-  leave (address: string | undefined): void {
-    this.#count--
-    if (--this.#from(address ?? '').connections === 0) this.#byAddress.delete(address ?? '')
+  /** A connection that is over, and whose socket has to be gone now: with that of the one that has come from there there are more than connections may be. */
+  crowdedOut (address: string | undefined): T | undefined {
+    const here = this.#from(address)
+    if (address !== undefined && here.sockets > this.#limits.maximumConnectionsPerAddress) return here.closingLongest
+    return this.#all.sockets > this.#limits.maximumConnections ? this.#all.closingLongest : undefined
   }
 
-  #from (address: string): Count {
+  /** Nothing more is to be heard of a connection: another one may come in its place. */
+  over (address: string | undefined, connection: T): void {
+    this.#from(address).over(connection)
+    this.#all.over(connection)
+  }
+
+  /** A socket is gone; `connection` is undefined for one that was none. */
+  leave (address: string | undefined, connection: T | undefined): void {
+    const here = this.#from(address)
+    here.leave(connection)
+    this.#all.leave(connection)
+    if (here.sockets === 0) this.#byAddress.delete(address ?? '')
+  }
+
+  #from (address = ''): Places<T> {
     const known = this.#byAddress.get(address)
     if (known !== undefined) return known
-    const count = { connections: 0 }
-    this.#byAddress.set(address, count)
-    return count
+    const places = new Places<T>()
+    this.#byAddress.set(address, places)
+    return places
   }
 
   #takeToken (): boolean {

@@ -24,6 +24,14 @@ const keptOutputs = 1_024
 /** Over this many bytes a backlog waits, so that a slow Client holds little memory and live messages overtake it. */
 export const roomMark: number = 256 * 1024
 
+/** Who is told how far its end has come; each of the two once, and in that order. */
+export interface ConnectionOwner {
+  /** For the protocol it is over: what is left is to close the transport. */
+  over (connection: Connection): void
+  /** Nothing is left of the transport. */
+  gone (connection: Connection): void
+}
+
 /**
  * One Network Connection: bytes in, packets to the protocol one at a time; packets out, bytes gathered and written
  * once a turn. It knows nothing of what a packet means.
@@ -46,7 +54,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   error: MqttError | undefined = undefined
   readonly transport: Transport
   readonly #services: ConnectionServices
-  readonly #onEnded: (connection: Connection) => void
+  readonly #owner: ConnectionOwner
   readonly #decoder: Decoder
   /** What waits to be written; undefined where nothing does. */
   #output: Output | undefined = undefined
@@ -67,9 +75,8 @@ export class Connection implements NetworkSink, TransportListener, Due {
   /** Nothing is left of the transport. */
   #isGone = false
 
-  /** @param onEnded told once, when the transport is gone */
-  constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, onEnded: (connection: Connection) => void) {
-    this.#onEnded = onEnded
+  constructor (services: BrokerServices, shared: ConnectionServices, transport: Transport, owner: ConnectionOwner) {
+    this.#owner = owner
     this.#services = shared
     this.transport = transport
     this.#decoder = new Decoder(services.topics, services.limits, shared.reader)
@@ -181,12 +188,12 @@ export class Connection implements NetworkSink, TransportListener, Due {
     this.#isEnding = error === undefined && this.#held !== undefined && this.client.phase === 'connected' // a DISCONNECT may wait [MQTT-3.14.4-3]
     if (this.#isEnding) return
     if (!this.isClosed) this.#over()
-    if (this.#isGone) this.#onEnded(this)
+    if (this.#isGone) this.#owner.gone(this)
   }
 
   closed (): void {
     this.#isGone = true
-    if (!this.#isEnding) this.#onEnded(this)
+    if (!this.#isEnding) this.#owner.gone(this)
   }
 
   /** Whether its time to close from its side is over. */
@@ -282,6 +289,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   #over (): void {
     handleClosed(this.client, this.error)
     this.closedAt = this.client.services.clock.now()
+    this.#owner.over(this)
     this.schedule()
     this.#held = undefined
   }

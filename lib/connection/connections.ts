@@ -8,7 +8,7 @@ import { ConnectRefused } from '../protocol/failure.ts'
 import { Admission } from './admission.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { ConnectionServices } from './connection-services.ts'
-import { Connection, roomMark } from './connection.ts'
+import { Connection, roomMark, type ConnectionOwner } from './connection.ts'
 import { Flusher } from './flusher.ts'
 import { FrameWriter } from './frame-writer.ts'
 import { Rounds } from './rounds.ts'
@@ -23,10 +23,10 @@ export interface StartableTransport extends Transport {
 const drainMark = 64 * 1024
 
 /** All Network Connections of a broker: who may come, and who has been silent for too long. */
-export class Connections {
+export class Connections implements ConnectionOwner {
   readonly #broker: BrokerServices
   readonly #shared: ConnectionServices
-  readonly #admission: Admission
+  readonly #admission: Admission<Connection>
   readonly #open = new Set<Connection>()
   readonly #rounds: Rounds<Connection>
   #onEmpty: (() => void) | undefined = undefined
@@ -47,6 +47,9 @@ export class Connections {
     for (const { client } of this.#open) if (client.phase === 'connected') yield client
   }
 
+  /** Whether one more may come, beside `others` that are no connections yet. */
+  hasRoom (others: number): boolean { return this.#admission.hasRoom(others) }
+
   /** Takes a new connection in, or closes it at once where there are too many. */
   accept (transport: StartableTransport): void {
     const { info } = transport
@@ -60,7 +63,9 @@ export class Connections {
       this.#turnAway(transport, unwanted())
       return
     }
-    const connection = new Connection(this.#broker, this.#shared, transport, this.#ended)
+    const crowdedOut = this.#admission.crowdedOut(info.remoteAddress)
+    if (crowdedOut !== undefined) this.#giveUp(crowdedOut)
+    const connection = new Connection(this.#broker, this.#shared, transport, this)
     if (admittance === 'tooFast') connection.client.refusal = tooFast()
     this.#open.add(connection)
     transport.start(connection)
@@ -116,10 +121,21 @@ export class Connections {
     else if (now - connection.congestedAt >= this.#broker.limits.slowConsumerTimeoutMs) connection.fail(tooSlow())
   }
 
-  /** A stream that was destroyed before it came here, or one of the host's own making, may never report its end. */
+  /** Its socket may be the host's own making, or destroyed before it came here, and never report its end. */
   #giveUp (connection: Connection): void {
     connection.transport.destroy()
-    this.#ended(connection)
+    this.gone(connection)
+  }
+
+  // --- ConnectionOwner
+
+  over (connection: Connection): void { this.#admission.over(connection.transport.info.remoteAddress, connection) }
+
+  gone (connection: Connection): void {
+    if (!this.#open.delete(connection)) return
+    this.#rounds.remove(connection)
+    this.#left(connection.transport.info, connection)
+    if (this.#open.size === 0) this.#onEmpty?.()
   }
 
   #turnAway (transport: StartableTransport, error: MqttError): void {
@@ -127,18 +143,11 @@ export class Connections {
     this.#broker.hooks.notify('refused', { connection: transport.info, error })
     transport.start(nobody) // so that a late error of the stream has a listener
     transport.destroy()
-    this.#left(transport.info)
+    this.#left(transport.info, undefined)
   }
 
-  readonly #ended = (connection: Connection): void => {
-    if (!this.#open.delete(connection)) return
-    this.#rounds.remove(connection)
-    this.#left(connection.transport.info)
-    if (this.#open.size === 0) this.#onEmpty?.()
-  }
-
-  #left (info: ConnectionInfo): void {
-    this.#admission.leave(info.remoteAddress)
+  #left (info: ConnectionInfo, connection: Connection | undefined): void {
+    this.#admission.leave(info.remoteAddress, connection)
     this.#broker.metrics.connections--
     this.#broker.hooks.notify('connectionEnded', { connection: info })
   }

@@ -109,9 +109,9 @@ export class WebSocketTransport implements Transport {
     if (!this.#isEnding) this.#close(normalClosure)
   }
 
-  /** After `ended` there is nothing left to destroy: the closing handshake runs out by itself, bounded in time. */
+  /** Without the closing handshake, or before it is done. */
   destroy (): void {
-    if (!this.#hasEnded) this.#webSocket.terminate()
+    this.#webSocket.terminate()
   }
 
   /** @internal A message; ignored once the connection is over, for example what is left of a chunk. */
