@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
 import type { Hooks } from '../lib/index.ts'
-import type { ConnectPacket } from '../lib/packet/packets.ts'
+import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
 import { TestCluster } from './support/cluster.ts'
 import { World } from './support/durable-world.ts'
-import { lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
-import { settled } from './support/fake-clock.ts'
+import { exactly, lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
+import { connectPacket, PacketClient, settled } from './support/harness.ts'
 
 /** Hooks that take their time over Will Messages, once their Clients are connected. */
 class SlowHooks {
@@ -47,6 +47,20 @@ async function found (world: World): Promise<[payloads: string[], records: numbe
   for await (const { record } of world.store.sessions()) if (record.clientIdentifier !== 'mortal' || record.hasEnded === true) records++
   return [payloads, records]
 }
+
+t.test('CONNACK waits until the Will is stored, also of a Session that ends with its connection [MQTT-3.1.2-7]', async t => {
+  const [world] = await start(t)
+  world.store.holds = 'commits'
+  const fields = mortal({ properties: undefined })
+  const client = new PacketClient(world.test.broker, 5)
+  client.send(connectPacket(fields))
+  await settled()
+  exactly(t, client.received, [])
+  await world.store.release()
+  exactly(t, await client.take(), [{ type: PacketType.connack, reasonCode: 0 }])
+  await world.crash()
+  t.strictSame(await found(world), [['gone'], 0])
+})
 
 const stay = (): Promise<void> => Promise.resolve()
 

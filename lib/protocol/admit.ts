@@ -126,7 +126,7 @@ function isToBeStored ({ services, sink }: Client, session: Session): boolean {
   session.connect(sink)
   if (session.log === undefined) services.keep(session, isDurable)
   services.sessions.save(session)
-  return session.isDurable
+  return session.isDurable || session.will !== undefined // [MQTT-3.1.2-7]
 }
 
 /** A CONNECT that is refused changes nothing: a new Session ends with the connection, as nobody was promised one. */
