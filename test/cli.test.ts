@@ -7,11 +7,14 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import v8, { type HeapInfo } from 'node:v8'
 import { connectAsync } from 'mqtt'
+import { letSmallHeapGrow } from '../plugins/cli/broker/small-heap.ts'
 import type { Configuration } from '../plugins/cli/options/start-options.ts'
 import { hashPassword } from '../plugins/password-file/hash.ts'
 import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
 import { Call, complaint, inMemory, isolated } from './support/command-line.ts'
+import { FakeClock, settled } from './support/fake-clock.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -46,6 +49,31 @@ t.test('a broker starts on free ports, and pub and sub go through it over TCP an
   t.equal(await broker.stop(), 0)
   t.match(broker.complained, /debug connected clientIdentifier=myelin-[^]*debug disconnected clientIdentifier=myelin-/)
   t.same(await complaint('pub', '--url', tcp, '-t', 'a', '-m', 'x'), [1, `myelin: cannot connect to ${tcp}: connection refused, is the broker running?\n`])
+})
+
+t.test('a small heap may grow by more, until it is large', async t => {
+  const flags: string[] = []
+  const clock = new FakeClock()
+  const heap = { used_heap_size: 20e6 }
+  const stop = letSmallHeapGrow(clock, { setFlagsFromString: flag => { flags.push(flag) }, getHeapStatistics: () => heap as HeapInfo })
+  await clock.advance(5_000)
+  t.strictSame(flags, ['--heap-growing-percent=400'])
+  heap.used_heap_size = 70e6
+  await clock.advance(5_000)
+  t.strictSame(flags, ['--heap-growing-percent=400', '--heap-growing-percent=0'], 'told once')
+  stop()
+  letSmallHeapGrow(clock, { setFlagsFromString: flag => { flags.push(flag) }, getHeapStatistics: () => heap as HeapInfo })()
+  await clock.advance(5_000)
+  t.equal(flags.length, 3, 'nothing is asked after the end')
+
+  const { setFlagsFromString } = v8
+  t.teardown(() => { v8.setFlagsFromString = setFlagsFromString })
+  v8.setFlagsFromString = flag => { flags.push(flag) }
+  const broker = new Call(...isolated)
+  await broker.prints(/mqtt:/)
+  await settled()
+  t.equal(flags[3], '--heap-growing-percent=400', 'of `myelin start`')
+  t.equal(await broker.stop(), 0)
 })
 
 t.test('a broker with users lets them in and nobody else', async t => {

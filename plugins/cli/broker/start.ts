@@ -1,4 +1,4 @@
-import { createBroker, ErrorCode, MqttError, version, type Broker, type BrokerOptions, type Plugin } from '../../../lib/index.ts'
+import { createBroker, ErrorCode, MqttError, systemClock, version, type Broker, type BrokerOptions, type Plugin } from '../../../lib/index.ts'
 import { Access } from './access.ts'
 import { banner, withoutPassword } from './banner.ts'
 import { brokerOptionsOf } from './broker-options.ts'
@@ -8,6 +8,7 @@ import { flagName } from '../options/arguments.ts'
 import { helpText, type Help } from '../options/help.ts'
 import { openListeners } from './listeners.ts'
 import { Reloader, type Reloadable } from './reload.ts'
+import { letSmallHeapGrow } from './small-heap.ts'
 import { startGroups, type Settings } from '../options/start-options.ts'
 import { withPeers } from '../peers.ts'
 import { readSettings, readStartArguments } from '../options/settings.ts'
@@ -120,7 +121,9 @@ export async function start (args: readonly string[], terminal: Terminal): Promi
   // A process that has no file to read anew ends with its terminal, as others do.
   if (given.config !== undefined || given.tlsCert !== undefined) terminal.signals.on('SIGHUP', () => { reloader.request(running) })
   await running
+  const leaveHeap = letSmallHeapGrow(systemClock)
   await stopped
+  leaveHeap()
   await reloader.stop()
   await stop(await running)
 }
