@@ -57,10 +57,10 @@ t.test('a small heap may grow by more, until it is large', async t => {
   const heap = { used_heap_size: 20e6 }
   const stop = letSmallHeapGrow(clock, { setFlagsFromString: flag => { flags.push(flag) }, getHeapStatistics: () => heap as HeapInfo })
   await clock.advance(5_000)
-  t.strictSame(flags, ['--heap-growing-percent=400'])
+  t.strictSame(flags, ['--heap-growing-percent=350'])
   heap.used_heap_size = 70e6
   await clock.advance(5_000)
-  t.strictSame(flags, ['--heap-growing-percent=400', '--heap-growing-percent=0'], 'told once')
+  t.strictSame(flags, ['--heap-growing-percent=350', '--heap-growing-percent=0'], 'told once')
   stop()
   letSmallHeapGrow(clock, { setFlagsFromString: flag => { flags.push(flag) }, getHeapStatistics: () => heap as HeapInfo })()
   await clock.advance(5_000)
@@ -72,7 +72,7 @@ t.test('a small heap may grow by more, until it is large', async t => {
   const broker = new Call(...isolated)
   await broker.prints(/mqtt:/)
   await settled()
-  t.equal(flags[3], '--heap-growing-percent=400', 'of `myelin start`')
+  t.equal(flags[3], '--heap-growing-percent=350', 'of `myelin start`')
   t.equal(await broker.stop(), 0)
 })
 

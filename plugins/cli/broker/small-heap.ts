@@ -2,10 +2,10 @@ import v8 from 'node:v8'
 import type { Clock } from '../../../lib/index.ts'
 
 /** Per cent of what lives in the heap by which V8 lets it grow before it collects all of it; 0 leaves that to V8. */
-const growth = { small: 400, large: 0 } as const
+const growth = { small: 350, large: 0 } as const
 
 /** Bytes in use from which on a heap is large: then V8's own choice has room enough, and needs less memory. */
-const largeFrom = 64 * 1024 * 1024
+const largeFrom = 32 * 1024 * 1024
 
 const sampleMs = 1_000
 
