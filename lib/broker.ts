@@ -100,7 +100,7 @@ export class Broker<Data = unknown, Attached = Data> {
     this.#parts = new BrokerParts(options as BrokerOptions)
     this.cluster = this.#parts.cluster === undefined ? undefined : new ClusterView(this.#parts.cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 2_000
-    this.#connections = new Connections(this.#parts)
+    this.#connections = new Connections(this.#parts, () => this.#unproxied.size + this.#gate.waiting)
     this.#gate = this.#makeGate()
     this.#local = new LocalClient(this.#parts)
     try {
@@ -332,7 +332,7 @@ export class Broker<Data = unknown, Attached = Data> {
     return new WebSocketGate({
       maximumPacketSize: limits.maximumPacketSize,
       nextConnectionId: () => ++this.#connectionCount,
-      hasRoom: waiting => this.#connections.hasRoom(waiting),
+      hasRoom: () => this.#connections.makeRoom(),
       guard: (name, ask) => hooks.guard(name, ask),
       clock,
       logger,
@@ -341,7 +341,7 @@ export class Broker<Data = unknown, Attached = Data> {
 
   #acceptProxied (stream: Duplex, name: string | undefined): void {
     const { clock, logger, limits } = this.#parts
-    if (this.#parts.isClosing || !this.#connections.hasRoom(this.#unproxied.size)) {
+    if (this.#parts.isClosing || !this.#connections.makeRoom()) {
       stream.on('error', () => undefined).destroy()
       return
     }

@@ -242,7 +242,7 @@ t.test('a peer that leaves while verify waits is dropped at once, and counts no 
     const counts: number[] = []
     const asked = new EventEmitter()
     const { server, sockets, port } = await setup(t, { path: '/unused' })
-    const gate = makeGate([], { hasRoom: waiting => { counts.push(waiting); return true } })
+    const gate = makeGate([], { hasRoom: () => { counts.push(gate.waiting); return true } })
     gate.attach(server, { verify: () => { asked.emit('asked'); return answer.promise } }, () => { t.fail('accepted') })
     for (let count = 0; count < 3; count++) {
       const socket = connect(port, '127.0.0.1').on('error', () => undefined)
@@ -261,7 +261,7 @@ t.test('a peer that leaves while verify waits is dropped at once, and counts no 
 t.test('where there is no room nobody is verified, and close refuses those that wait', async t => {
   const { server, statusOf } = await setup(t, { path: '/unused' })
   const asked = new EventEmitter()
-  const gate = makeGate([], { hasRoom: waiting => waiting < 1 })
+  const gate = makeGate([], { hasRoom: () => gate.waiting < 1 })
   gate.attach(server, { verify: () => { asked.emit('asked'); return new Promise<never>(() => undefined) } }, () => { t.fail('accepted') })
   const first = statusOf()
   await once(asked, 'asked')

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { duplexPair, type Duplex } from 'node:stream'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, connect as connectSocket, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { createBroker, defaultLimits, ErrorCode, ReasonCode, type Limits } from '../lib/index.ts'
@@ -11,6 +12,7 @@ import { Topic } from '../lib/topic/topic.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { World } from './support/durable-world.ts'
 import { startObserved, tryConnect, type ObservedBroker } from './support/observe.ts'
+import { statusOf } from './support/upgrades.ts'
 
 const tested = new Set<string>()
 
@@ -326,12 +328,47 @@ limit({ maximumConnections: 3 }, 'there are never more sockets, however many Cli
   t.strictSame([left.every(({ destroyed }) => destroyed), test.broker.metrics.connections], [true, 1], 'the others are given five seconds')
 })
 
-limit({ maximumConnections: 4, maximumConnectionsPerAddress: 2 }, 'who comes from one address crowds out nobody of another while there is room', async (t, test) => {
+limit({ maximumConnections: 3 }, 'nor are there more with those that are no connections yet', async (t, test) => {
+  const left = [await linger(test), await linger(test), await linger(test)]
+  const viaProxy = test.broker.listener({ proxyProtocol: true })
+  const silent = Array.from({ length: 5 }, () => duplexPair()[1])
+  for (const [i, stream] of silent.entries()) {
+    viaProxy(stream)
+    t.equal([...left, ...silent.slice(0, i + 1)].filter(({ destroyed }) => !destroyed).length, 3)
+  }
+  t.strictSame(silent.map(({ destroyed }) => destroyed), [false, false, false, true, true])
+  const [, direct] = duplexPair()
+  test.broker.handle(direct)
+  t.equal(direct.destroyed, true, 'nor when a connection comes past them')
+  silent[0]?.destroy()
+  await settled()
+  await connect(test)
+})
+
+limit({ maximumConnections: 1 }, 'who waits for verify has a place', async (t, test) => {
+  const server = createHttpServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  const asked = new Promise<void>(resolve => {
+    test.broker.attach(server, { verify: () => { resolve(); return new Promise(() => undefined) } })
+  })
+  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/mqtt`
+  const first = statusOf(url)
+  await asked
+  const [, direct] = duplexPair()
+  test.broker.handle(direct)
+  t.strictSame([direct.destroyed, await statusOf(url)], [true, 503])
+  await test.clock.advance(5_000)
+  t.equal(await first, 503)
+  await connect(test)
+})
+
+limit({ maximumConnections: 5, maximumConnectionsPerAddress: 2 }, 'who comes from one address crowds out nobody of another while there is room', async (t, test) => {
   const others = [await linger(test), await linger(test)]
   const own: Duplex[] = []
   for (let i = 0; i < 5; i++) own.push(await linger(test, '192.0.2.2'))
   t.strictSame([...others, ...own].map(({ destroyed }) => destroyed), [false, false, true, true, true, false, false])
-  await linger(test, '192.0.2.3')
+  for (const address of ['192.0.2.3', '192.0.2.4']) await linger(test, address)
   t.strictSame(others.map(({ destroyed }) => destroyed), [true, false], 'where there is none, the oldest of all goes')
 })
 

@@ -32,18 +32,22 @@ export class Admission<T> {
   readonly #clock: Clock
   readonly #all = new Places<T>()
   readonly #byAddress = new Map<string, Places<T>>()
+  readonly #others: () => number
   #tokens: number
   #at: number
 
-  constructor (limits: Limits, clock: Clock) {
+  /** @param others how many sockets there are that are no connections yet, and take up places all the same */
+  constructor (limits: Limits, clock: Clock, others: () => number) {
     this.#limits = limits
     this.#clock = clock
+    this.#others = others
     this.#tokens = limits.connectionRate
     this.#at = clock.now()
   }
 
-  /** Whether there is room for one more connection, beside `others` that are not counted yet. */
-  hasRoom (others: number): boolean { return this.#all.taken + others < this.#limits.maximumConnections }
+  get hasRoom (): boolean { return this.#taken < this.#limits.maximumConnections }
+
+  get #taken (): number { return this.#all.taken + this.#others() }
 
   /** Counts a connection; whatever the answer, `leave` must follow when its socket is gone. */
   enter (address: string | undefined): Admittance {
@@ -51,7 +55,7 @@ export class Admission<T> {
     here.sockets++
     this.#all.sockets++
     const isOverAddress = address !== undefined && here.taken > this.#limits.maximumConnectionsPerAddress
-    if (isOverAddress || this.#all.taken > this.#limits.maximumConnections) return 'tooMany'
+    if (isOverAddress || this.#taken > this.#limits.maximumConnections) return 'tooMany'
     return this.#takeToken() ? 'welcome' : 'tooFast'
   }
 
@@ -59,7 +63,12 @@ export class Admission<T> {
   crowdedOut (address: string | undefined): T | undefined {
     const here = this.#from(address)
     if (address !== undefined && here.sockets > this.#limits.maximumConnectionsPerAddress) return here.closingLongest
-    return this.#all.sockets > this.#limits.maximumConnections ? this.#all.closingLongest : undefined
+    return this.crowdedOutBy(0)
+  }
+
+  /** The same for so many sockets that are still to come. */
+  crowdedOutBy (coming: number): T | undefined {
+    return this.#all.sockets + this.#others() + coming > this.#limits.maximumConnections ? this.#all.closingLongest : undefined
   }
 
   /** Nothing more is to be heard of a connection: another one may come in its place. */

@@ -31,9 +31,10 @@ export class Connections implements ConnectionOwner {
   readonly #rounds: Rounds<Connection>
   #onEmpty: (() => void) | undefined = undefined
 
-  constructor (broker: BrokerServices) {
+  /** @param others how many sockets there are that are no connections yet */
+  constructor (broker: BrokerServices, others: () => number) {
     this.#broker = broker
-    this.#admission = new Admission(broker.limits, broker.clock)
+    this.#admission = new Admission(broker.limits, broker.clock, others)
     this.#rounds = new Rounds(broker.clock)
     this.#shared = {
       reader: new Reader(), pool: new BufferPool(), flusher: new Flusher(), frames: new FrameWriter(broker.clock), rounds: this.#rounds, outputs: [],
@@ -47,8 +48,12 @@ export class Connections implements ConnectionOwner {
     for (const { client } of this.#open) if (client.phase === 'connected') yield client
   }
 
-  /** Whether one more may come, beside `others` that are no connections yet. */
-  hasRoom (others: number): boolean { return this.#admission.hasRoom(others) }
+  /** Whether one more socket may come that is no connection yet; if it has to, one that is closing makes room for it. */
+  makeRoom (): boolean {
+    if (!this.#admission.hasRoom) return false
+    this.#giveUp(this.#admission.crowdedOutBy(1))
+    return true
+  }
 
   /** Takes a new connection in, or closes it at once where there are too many. */
   accept (transport: StartableTransport): void {
@@ -63,8 +68,7 @@ export class Connections implements ConnectionOwner {
       this.#turnAway(transport, unwanted())
       return
     }
-    const crowdedOut = this.#admission.crowdedOut(info.remoteAddress)
-    if (crowdedOut !== undefined) this.#giveUp(crowdedOut)
+    this.#giveUp(this.#admission.crowdedOut(info.remoteAddress))
     const connection = new Connection(this.#broker, this.#shared, transport, this)
     if (admittance === 'tooFast') connection.client.refusal = tooFast()
     this.#open.add(connection)
@@ -122,7 +126,8 @@ export class Connections implements ConnectionOwner {
   }
 
   /** Its socket may be the host's own making, or destroyed before it came here, and never report its end. */
-  #giveUp (connection: Connection): void {
+  #giveUp (connection: Connection | undefined): void {
+    if (connection === undefined) return
     connection.transport.destroy()
     this.gone(connection)
   }

@@ -20,8 +20,8 @@ export interface WebSocketGateOptions {
   readonly maximumPacketSize: number
   /** Makes `ConnectionInfo.id`. */
   readonly nextConnectionId: () => number
-  /** Whether one more may come while so many wait for `verify`. */
-  readonly hasRoom: (waiting: number) => boolean
+  /** Whether one more may wait for `verify`. */
+  readonly hasRoom: () => boolean
   /** Waits under the deadline of hooks, and logs what fails. */
   readonly guard: <T>(name: string, ask: () => MaybePromise<T>) => Promise<T>
   readonly clock: Clock
@@ -73,6 +73,9 @@ export class WebSocketGate {
     this.#options = options
     this.#server = new WebSocketServer<typeof MqttWebSocket>(serverOptions(options.maximumPacketSize))
   }
+
+  /** How many wait for `verify`. */
+  get waiting (): number { return this.#waiting.size }
 
   /** Takes over an upgrade that the host has routed here. Never throws: what is wrong is answered on the socket. */
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: UpgradeOptions, accept: AcceptWebSocket): void {
@@ -130,7 +133,7 @@ export class WebSocketGate {
     if (!isOriginAllowed(options.origin, request.headers.origin)) this.#refuse(upgrade, { status: 403 })
     else if (!offersMqtt(request)) this.#refuse(upgrade, { status: 400 }) // [MQTT-6.0.0-3]
     else if (options.verify === undefined) this.#open(upgrade, head, options)
-    else if (this.#options.hasRoom(this.#waiting.size)) await this.#verify(upgrade, options.verify)
+    else if (this.#options.hasRoom()) await this.#verify(upgrade, options.verify)
     else this.#refuse(upgrade, { status: 503 })
   }
 
