@@ -67,6 +67,7 @@ t.test('Control Packets leave in binary frames, one for each, and in as few writ
   server.prependListener('upgrade', (_, socket) => { Object.assign(socket, { encrypted: true }) })
   const secure = await open()
   t.equal(secure.listener.transport.hasTakenAll, false, 'TLS may still hold on to a buffer')
+  t.equal(secure.listener.transport.ownsChunks, true)
   secure.client.terminate()
 })
 

@@ -4,6 +4,7 @@ import { defaultLimits } from '../lib/base/limits.ts'
 import { ReasonCode } from '../lib/base/reason-codes.ts'
 import { Decoder } from '../lib/packet/decoder.ts'
 import { encode } from '../lib/packet/encoder.ts'
+import { PacketCodec } from '../lib/packet/packet-codec.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import type { MessageProperties, Packet, ProtocolVersion, PublishPacket } from '../lib/packet/packets.ts'
 import { copyBytes, encodeMessageProperties, publishLength, publishRemainingLength, writeAcknowledge, writePublishHead } from '../lib/packet/publish-encoder.ts'
@@ -12,7 +13,7 @@ import { emptyTopic, Topic, TopicTable } from '../lib/topic/topic.ts'
 import { badCases, packetCases, propertyCases } from './support/packets.ts'
 
 function decoderFor (version: ProtocolVersion | undefined, limits = defaultLimits): Decoder {
-  const decoder = new Decoder(new TopicTable(), limits)
+  const decoder = new Decoder(new TopicTable(), limits, undefined, true)
   decoder.protocolVersion = version
   return decoder
 }
@@ -173,6 +174,19 @@ t.test('a payload that came in several chunks is joined only for who wants it in
     t.equal(packet.payload, packet.payload, 'once')
     t.match(packet, { dup: false, qos: 1, retain: false, topic: { name: 'a/b' }, packetIdentifier: 7, properties: { contentType: 'x' } })
   }
+  t.end()
+})
+
+t.test('PacketCodec gives the packet that was encoded, however its bytes are cut, and whatever becomes of a chunk that holds a part of it', t => {
+  const codec = new PacketCodec(5)
+  const sent: PublishPacket = { type: 3, dup: false, qos: 1, retain: false, topic: new Topic('a/b'), packetIdentifier: 7, properties: { contentType: 'x' }, payload: Buffer.alloc(100_000, 'abc') }
+  const packets = chunksOf(codec.encode(sent), [60_000]).flatMap(chunk => {
+    const decoded = codec.decode(chunk)
+    if (decoded.length === 0) chunk.fill(0)
+    return decoded
+  })
+  t.strictSame(packets, [sent])
+  t.strictSame({ ...packets[0] }, sent)
   t.end()
 })
 

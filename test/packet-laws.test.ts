@@ -15,7 +15,7 @@ import { badCases, packetCases } from './support/packets.ts'
 const topics = new TopicTable(64)
 
 function decoderFor (version: ProtocolVersion | undefined): Decoder {
-  const decoder = new Decoder(topics, defaultLimits)
+  const decoder = new Decoder(topics, defaultLimits, undefined, true)
   decoder.protocolVersion = version
   return decoder
 }

@@ -1,11 +1,12 @@
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
-import { ReasonCode, type MessageProperties } from '../lib/index.ts'
+import type { Duplex } from 'node:stream'
+import { ReasonCode, type Message, type MessageProperties } from '../lib/index.ts'
 import { encode } from '../lib/packet/encoder.ts'
 import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet/packets.ts'
 import { emptyTopic, Topic } from '../lib/topic/topic.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll } from './support/exchanges.ts'
-import { connect, forEachVersion, settled, startBroker, type PacketClient, type TestBroker } from './support/harness.ts'
+import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
 /** A subscriber of `#` and a publisher. */
 async function pair (test: TestBroker, protocolVersion: 3 | 4 | 5 = 5): Promise<[PacketClient, PacketClient]> {
@@ -22,11 +23,34 @@ const all: MessageProperties = {
 
 const disconnect = (reasonCode: ReasonCode): object[] => [{ type: PacketType.disconnect, reasonCode }]
 
+/** Gives a handler streams that it takes for TLS sockets, whose chunks are nobody else's. */
+function likeSocket (handle: (stream: Duplex) => void): (stream: Duplex) => void {
+  return stream => { handle(Object.assign(stream, { bytesWritten: 0, encrypted: true, setNoDelay: () => undefined })) }
+}
+
+forEachVersion(t, 'a Client in the same process may write over its payload once that is acknowledged', async (t, version) => {
+  const [subscriber, publisher] = await pair(await startBroker(t), version)
+  subscriber.stream.pause()
+  const bytes = encode({ type: PacketType.publish, dup: false, qos: 1, retain: false, topic: new Topic('a'), packetIdentifier: 1, properties: undefined, payload: Buffer.alloc(50_000, 'a') }, version)
+  const payload = new Uint8Array(bytes.subarray(-50_000))
+  publisher.stream.write(bytes.subarray(0, -50_000))
+  publisher.stream.write(payload)
+  t.match(await publisher.take(), [{ type: PacketType.puback }])
+  payload.fill(0)
+  subscriber.stream.resume()
+  t.ok((await subscriber.messages())[0]?.payload.equals(Buffer.alloc(50_000, 'a')))
+})
+
 forEachVersion(t, 'a payload that comes in several chunks reaches hooks, subscribers, queues and who comes later unchanged (section 3.3.3)', async (t, version) => {
   const payload = Buffer.alloc(100_000, 'abcdefg')
   const seen: Buffer[] = []
-  const test = await startBroker(t, { hooks: { onPublish: ({ message }) => { if (message.qos === 2) seen.push(message.payload) } } })
-  const [subscriber, publisher] = await pair(test, version)
+  const onPublish = ({ message }: { message: Message }): undefined => {
+    t.equal(message.pieces?.list.length, 3)
+    if (message.qos === 2) seen.push(message.payload)
+  }
+  const test = await startBroker(t, { hooks: { onPublish } })
+  const [subscriber] = await pair(test, version)
+  const publisher = new PacketClient(test.broker, version, likeSocket(test.broker.handle)).send(connectPacket({ protocolVersion: version, clientIdentifier: 'in pieces' }))
   const keeping = version === 5 ? { properties: { sessionExpiryInterval: 99 } } : {}
   const [absent] = await connect(test, { protocolVersion: version, clientIdentifier: 'absent', cleanStart: false, ...keeping })
   await absent.subscribe('#')

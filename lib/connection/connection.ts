@@ -79,7 +79,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
     this.#owner = owner
     this.#services = shared
     this.transport = transport
-    this.#decoder = new Decoder(services.topics, services.limits, shared.reader)
+    this.#decoder = new Decoder(services.topics, services.limits, shared.reader, transport.ownsChunks)
     this.client = new Client(services, this, transport.info)
     this.#heardIn = shared.rounds.current
     this.schedule()

@@ -13,6 +13,7 @@ interface OwnedStream extends Duplex {
 /** Any Duplex as a transport: `net.Socket`, `tls.TLSSocket`, one end of a pair in memory. Listeners are shared by all. */
 export class StreamTransport implements Transport {
   readonly info: ConnectionInfo
+  readonly ownsChunks: boolean
   readonly #stream: OwnedStream
   readonly #takesAtOnce: boolean
   #listener: TransportListener | undefined = undefined
@@ -22,8 +23,9 @@ export class StreamTransport implements Transport {
   constructor (stream: Duplex, info: ConnectionInfo) {
     this.info = info
     this.#stream = stream
+    this.ownsChunks = 'bytesWritten' in stream && this.#stream.setNoDelay !== undefined // it is a socket
     // Only a plain socket is known to be done with a buffer when nothing is queued: others may hand it on.
-    this.#takesAtOnce = 'bytesWritten' in stream && this.#stream.setNoDelay !== undefined && this.#stream.encrypted !== true
+    this.#takesAtOnce = this.ownsChunks && this.#stream.encrypted !== true
     this.#stream[transportOf] = this
     this.#stream.setNoDelay?.(true) // writes are gathered already: waiting for more would only add delay
   }

@@ -21,6 +21,7 @@ export class MqttWebSocket extends WebSocket {
  */
 export class WebSocketTransport implements Transport {
   readonly info: ConnectionInfo
+  readonly ownsChunks: boolean
   readonly #webSocket: MqttWebSocket
   readonly #socket: Duplex
   /** Only a plain socket is known to be done with a buffer when nothing is queued. */
@@ -39,7 +40,8 @@ export class WebSocketTransport implements Transport {
   constructor (webSocket: MqttWebSocket, socket: Duplex, info: ConnectionInfo) {
     this.#webSocket = webSocket
     this.#socket = socket
-    this.#takesAtOnce = 'setNoDelay' in socket && !('encrypted' in socket)
+    this.ownsChunks = 'setNoDelay' in socket
+    this.#takesAtOnce = this.ownsChunks && !('encrypted' in socket)
     this.info = info
     webSocket.transport = this
     webSocket.on('message', onMessage).on('error', onError).on('close', onClose)

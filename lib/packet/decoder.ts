@@ -34,6 +34,7 @@ export class Decoder {
   readonly #topics: TopicTable
   readonly #limits: Limits
   readonly #reader: Reader
+  readonly #keepsChunks: boolean
   #chunk = emptyBytes
   #position = 0
   /** The bytes of an incomplete packet; undefined where none is. */
@@ -42,11 +43,15 @@ export class Decoder {
   #heldSize = 0
   #isBridge = false
 
-  /** @param reader holds nothing between two calls, so all decoders may have the same */
-  constructor (topics: TopicTable, limits: Limits, reader: Reader = new Reader()) {
+  /**
+   * @param reader holds nothing between two calls, so all decoders may have the same
+   * @param keepsChunks whether a chunk stays as it is when the next one comes: a large PUBLISH may then have its payload in pieces
+   */
+  constructor (topics: TopicTable, limits: Limits, reader: Reader = new Reader(), keepsChunks = false) {
     this.#topics = topics
     this.#limits = limits
     this.#reader = reader
+    this.#keepsChunks = keepsChunks
     this.maximumPacketSize = limits.maximumConnectSize
   }
 
@@ -103,7 +108,7 @@ export class Decoder {
   /** Keeps what is left of the chunk and lets go of the chunk: an idle connection keeps no 64 KiB alive. */
   #holdRest (size: number): void {
     this.#heldSize = size
-    if (this.#position < this.#chunk.length) this.#hold(this.#held ??= new HeldBytes(), this.#chunk.length - this.#position)
+    if (this.#position < this.#chunk.length) this.#hold(this.#held ??= new HeldBytes(this.#keepsChunks), this.#chunk.length - this.#position)
     this.#chunk = emptyBytes
     this.#position = 0
     this.#reader.release()

@@ -12,9 +12,15 @@ const headBytes = 1024
  */
 export class HeldBytes {
   length = 0
+  readonly #keepsChunks: boolean
   readonly #pieces: Buffer[] = []
   #copied = emptyBytes
   #copiedLength = 0
+
+  /** @param keepsChunks false where somebody else may write to them: then all is copied */
+  constructor (keepsChunks: boolean) {
+    this.#keepsChunks = keepsChunks
+  }
 
   /** What was copied since the last large chunk: the beginning of the packet while little of it is there. */
   get copied (): Buffer { return this.#copied.subarray(0, this.#copiedLength) }
@@ -22,7 +28,7 @@ export class HeldBytes {
   /** @param size of the whole packet; 0 while that is not known */
   add (chunk: Buffer, start: number, end: number, size: number): void {
     const headEnd = this.length === 0 ? start : Math.min(end, start + Math.max(0, headBytes - this.length))
-    const isPiece = end - headEnd >= Math.max(pieceFrom, chunk.buffer.byteLength / 2)
+    const isPiece = this.#keepsChunks && end - headEnd >= Math.max(pieceFrom, chunk.buffer.byteLength / 2)
     this.#copy(chunk, start, isPiece ? headEnd : end, size)
     if (isPiece) {
       this.#closeCopied()

@@ -114,7 +114,7 @@ export interface PublishPacket {
   readonly packetIdentifier: number
   readonly properties: Properties | undefined
   readonly payload: Buffer
-  /** The payload as it came, where that was in several chunks. */
+  /** @internal The payload as it came, where that was in several chunks. */
   readonly pieces?: Pieces
 }
 
