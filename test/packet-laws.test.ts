@@ -94,7 +94,7 @@ t.test('a large PUBLISH survives, however its bytes are cut, and holds at most t
     const [, packet] = decodeAll(decoder, cut(bytes, at).map(chunk => new Uint8Array(chunk)).map(({ buffer }) => Buffer.from(buffer)))
     assert.ok(packet?.type === PacketType.publish && packet.topic.name === 'some/topic' && packet.packetIdentifier === 9)
     const kept = new Set((packet.pieces?.list ?? [packet.payload]).map(({ buffer }) => buffer))
-    assert.ok([...kept].reduce((sum, { byteLength }) => sum + byteLength, 0) <= 2 * bytes.length + 8192)
+    assert.ok([...kept].reduce((sum, { byteLength }) => sum + byteLength, 0) <= 2 * (bytes.length + Buffer.poolSize)) // small copies, at the beginning and at the end, stand in pools of Node's
     assert.ok(packet.payload.equals(payload))
   }), { numRuns: 300 })
   t.pass('holds')
