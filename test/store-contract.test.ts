@@ -1,7 +1,8 @@
 import t from 'tap'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { memoryStore, type Store } from '../lib/index.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence, type LmdbOptions } from '../plugins/lmdb/index.ts'
@@ -19,6 +20,21 @@ t.test('the store in memory', t => {
   t.end()
 })
 
+/** The files of a store, copied while nothing is being written to them: the log goes to LMDB now and then. */
+async function copyOf (path: string): Promise<string> {
+  for (;;) {
+    const copy = newDirectory()
+    const written = await whenWritten(path)
+    cpSync(path, copy, { recursive: true, filter: file => !file.includes('in-use') })
+    if (written === await whenWritten(path)) return copy
+  }
+}
+
+async function whenWritten (path: string): Promise<number> {
+  await setTimeout(2)
+  return statSync(join(path, 'data.mdb')).mtimeMs
+}
+
 /** Stores of LMDB by the directory that they are in. Whoever is killed leaves its files as they are: the next one gets a copy of them. */
 class LmdbHarness implements StoreHarness {
   readonly #durability: 'power' | 'process'
@@ -29,13 +45,11 @@ class LmdbHarness implements StoreHarness {
 
   create (): Store { return this.#at(newDirectory()) }
 
-  restart (store: Store, isKilled: boolean): Store {
+  async restart (store: Store, isKilled: boolean): Promise<Store> {
     const path = this.#paths.get(store) ?? ''
     if (!isKilled) return this.#at(path)
     this.#killed.push(store)
-    const copy = newDirectory()
-    cpSync(path, copy, { recursive: true, filter: file => !file.includes('in-use') })
-    return this.#at(copy)
+    return this.#at(await copyOf(path))
   }
 
   async dispose (store: Store): Promise<void> {

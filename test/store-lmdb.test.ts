@@ -14,7 +14,7 @@ import { ErrorCode, version, type MqttError, type Store } from '../lib/index.ts'
 import { readCheckpoint, readFirstPages } from '../plugins/lmdb/disk/checkpoint.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence, type LmdbOptions } from '../plugins/lmdb/index.ts'
-import { positionKey, type Table } from '../plugins/lmdb/layout.ts'
+import { positionKey } from '../plugins/lmdb/layout.ts'
 import { WriteBatch } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll } from './contract/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
@@ -168,11 +168,11 @@ t.test('a store is looked at without being touched', async t => {
 t.test('what cannot be opened is told with what to do, and does no harm', async t => {
   await t.test('a store that a newer version has written', async t => {
     const path = await filled(t)
-    await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"9.0.0","schema":3}')) })
+    await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"9.0.0","schema":4}')) })
     for (const readOnly of [false, true]) {
       const { code, message } = await failureOf(() => storeAt(t, path, { readOnly }).open())
       t.equal(code, ErrorCode.storeTooNew)
-      for (const part of [path, version, 'layout 3', '9.0.0']) t.match(message, part)
+      for (const part of [path, version, 'layout 4', '9.0.0']) t.match(message, part)
     }
     await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"0.0.1","schema":1}')) })
     t.equal((await contentsOf(await opened(t, path))).sessions.size, 2)
@@ -266,7 +266,7 @@ t.test('a queue', async t => {
     await store.commit(changesOf({ removed: deliveries.slice(0, 2) }))
     t.strictSame((await fetchAll(store, 1)).map(({ position }) => position), [2])
     await store.close()
-    await tamper(path, ({ meta }) => { t.match(meta.getBinary(Buffer.from('format'))?.toString(), '"schema":2', 'an older version is kept from it') })
+    await tamper(path, ({ meta }) => { t.match(meta.getBinary(Buffer.from('format'))?.toString(), '"schema":3', 'an older version is kept from it') })
   })
 })
 
@@ -310,21 +310,21 @@ t.test('files that are gone for a while are used again when they are back, and n
     const path = await filled(t)
     const environment = await Environment.open({ path, readOnly: false, isSynced })
     t.teardown(() => environment.close())
-    const broken = { put () { throw new Error('broken') } } as unknown as Table
-    const write = (table: Table): Promise<void> => {
+    const write = async (): Promise<void> => {
       const batch = new WriteBatch()
-      batch.write(table, Buffer.from('key'), Buffer.from('value'))
-      return environment.commit(batch)
+      batch.write(environment.tables.meta, Buffer.from('key'), Buffer.from('value'))
+      await environment.commitThrough(batch)
     }
+    environment.lmdbTable('meta').put = () => { throw new Error('broken') }
     renameSync(path, `${path}-away`)
-    t.match((await failureOf(() => write(broken))).message, 'broken')
+    t.match((await failureOf(write)).message, 'broken')
     t.ok(environment.isBroken)
-    t.match((await failureOf(() => environment.tables)).message, 'not open')
+    t.match((await failureOf(() => environment.tables.meta.getBinary(Buffer.from('key')))).message, 'not open')
     t.match((await failureOf(() => environment.recover())).message, `the files of the store in ${path} are gone`)
     t.notOk(existsSync(path))
     renameSync(`${path}-away`, path)
     t.match((await failureOf(() => environment.recover())).message, 'works now')
-    await write(environment.tables.meta)
+    await write()
     t.equal(String(environment.tables.meta.getBinary(Buffer.from('key'))), 'value')
     t.equal([...environment.tables.sessions.getKeys()].length, 2)
   }
@@ -334,12 +334,13 @@ t.test('only what has changed is written', async t => {
   const path = await filled(t)
   const store = await opened(t, path)
   const same = changesOf({ sessions: new Map([[1, sessionRecord('1')]]) })
-  const before = readFirstPages(path)
+  const written = (): string => ['log-even', 'log-odd'].map(name => readFileSync(join(path, name), 'latin1')).join('')
+  const before = written()
   await store.commit(same)
   await store.commit({ ...same, aliveAt: same.aliveAt + 999 })
-  t.ok(readFirstPages(path).equals(before), 'an equal record makes no transaction')
+  t.ok(written() === before, 'an equal record is not committed')
   await store.commit({ ...same, aliveAt: same.aliveAt + 1_000 })
-  t.notOk(readFirstPages(path).equals(before), 'but the time goes on')
+  t.notOk(written() === before, 'but the time goes on')
   await store.close()
   t.equal((await storeAt(t, path).open()).aliveAt, same.aliveAt + 1_000)
 })

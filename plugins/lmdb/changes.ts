@@ -1,7 +1,7 @@
 import type {
   Changes, DeliveryRecord, Enqueued, Message, MessageCodec, ReceivedChange, SessionRecord, SubscriptionChange,
 } from '../../lib/index.ts'
-import { bytesOf, numberKey, positionKey, receivedKey, subscriptionKey, textKey, type Table, type Tables } from './layout.ts'
+import { numberKey, positionKey, receivedKey, subscriptionKey, textKey, type Table, type Tables } from './layout.ts'
 import { segmentsFrom } from './queue-reads.ts'
 import { decodeCount, encodeCount, encodeJson, inline, referenceOf } from './records.ts'
 import { segmentsOf, type Segment, type SegmentEntry } from './segments.ts'
@@ -56,7 +56,7 @@ export class ChangeEncoder {
   }
 
   #clear (table: Table, session: number): void {
-    for (const key of table.getKeys({ start: numberKey(session), end: numberKey(session + 1) })) this.batch.write(table, bytesOf(key), undefined)
+    for (const key of table.getKeys({ start: numberKey(session), end: numberKey(session + 1) })) this.batch.write(table, key, undefined)
   }
 
   #subscription ({ session, topicFilter, subscription }: SubscriptionChange, { sessions }: Changes): void {
@@ -143,7 +143,7 @@ export class ChangeEncoder {
   }
 
   #write (table: Table, session: number, first: number, value: Buffer | undefined): void {
-    this.batch.writeDelivery(table, positionKey(session, first), value, session, first)
+    this.batch.write(table, positionKey(session, first), value)
   }
 
   #release (body: number, count: number): void {

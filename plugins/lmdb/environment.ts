@@ -1,108 +1,99 @@
-import { open, type RootDatabase, type RootDatabaseOptionsWithPath, type Transaction } from 'lmdb'
-import { storeFailed } from '../../lib/index.ts'
-import { isInterrupted, removeCheckpoint, restore } from './disk/checkpoint.ts'
-import { Checkpoints } from './disk/checkpoints.ts'
-import { damagedStore, describe } from './errors.ts'
-import { checkAccess, checkHeader, isNew } from './disk/directory.ts'
-import { tableNames, type Table, type Tables } from './layout.ts'
-import { Room, type Usage } from './disk/room.ts'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
+import { ErrorCode } from '../../lib/index.ts'
+import { Files, type FileOptions } from './disk/files.ts'
+import type { Demand } from './disk/room.ts'
+import { describe } from './errors.ts'
+import { tableNames, type TableName, type Tables } from './layout.ts'
+import { Log, logSignature, readLog, removeLog } from './log/log.ts'
+import { MergedTable, type LmdbTable, type TableSource } from './merged-table.ts'
+import { Pending } from './pending.ts'
+import { decodeCount, encodeCount } from './records.ts'
 import type { Write, WriteBatch } from './write-batch.ts'
 
-/** How the files are opened. */
-export interface EnvironmentOptions {
-  readonly path: string
-  readonly readOnly: boolean
-  /** A commit waits until the disk has it. */
-  readonly isSynced: boolean
-}
+/** Milliseconds after which LMDB is given what there is, little as it may be. */
+const intervalMs = 1_000
+const appliedKey = Buffer.from('log')
 
-const format = { encoding: 'binary', keyEncoding: 'binary' } as const
+/**
+ * Everything that was committed: what LMDB has, and what it will get. A commit is durable as soon as the log has it. What has gathered
+ * there goes to LMDB behind the commits, in few transactions, each of which changes a page once for many of them.
+ */
+export class Environment implements TableSource {
+  readonly tables: Tables = Object.fromEntries(tableNames.map(name => [name, new MergedTable(name, this)])) as unknown as Tables
+  readonly #options: FileOptions
+  readonly #files: Files
+  /** Undefined where nothing is written, and where the disk had no room for it. */
+  #log: Log | undefined = undefined
+  /** What this generation of the log has. */
+  #gathering = new Pending()
+  /** The generation before it, while LMDB has not all of it. */
+  #applying: Pending | undefined = undefined
+  /** Undefined while nobody works at it. */
+  #moving: Promise<void> | undefined = undefined
+  #timer: NodeJS.Timeout | undefined = undefined
+  #isCommitting = false
+  #isDue = false
+  /** Where it is only read: what the log was like when it was looked at, and whether that was in this turn of the event loop. */
+  #signature = ''
+  #isFresh = false
 
-/** LMDB's files while they are open. What has failed is opened anew, since LMDB does not go on after every error. */
-export class Environment {
-  readonly #options: EnvironmentOptions
-  #root: RootDatabase<Buffer, Buffer> | undefined = undefined
-  #tables: Tables | undefined = undefined
-  #room: Room | undefined = undefined
-  /** Where commits do not wait for the disk. */
-  #checkpoints: Checkpoints | undefined = undefined
-
-  private constructor (options: EnvironmentOptions) { this.#options = options }
+  private constructor (options: FileOptions, files: Files) {
+    this.#options = options
+    this.#files = files
+  }
 
   /** @throws Error of the operating system or of LMDB, or MqttError */
-  static async open (options: EnvironmentOptions): Promise<Environment> {
-    const { path, readOnly, isSynced } = options
-    checkAccess(path, readOnly)
-    if (readOnly) expectWhole(path)
-    else await Environment.#prepare(path, isSynced)
-    if (!isNew(path)) checkHeader(path)
-    const environment = new Environment(options)
+  static async open (options: FileOptions): Promise<Environment> {
+    const environment = new Environment(options, await Files.open(options))
     try {
-      await environment.#open()
+      if (!options.readOnly) await environment.#resume()
       return environment
     } catch (error) {
-      await environment.close()
+      await environment.#files.close()
       throw error
     }
   }
 
-  static async #prepare (path: string, isSynced: boolean): Promise<void> {
-    if (!isNew(path)) restore(path)
-    if (isNew(path) || isSynced) removeCheckpoint(path)
-    if (isNew(path) && !isSynced) await Environment.#make(path)
+  get pending (): readonly Pending[] {
+    if (this.#options.readOnly) this.#look()
+    return this.#applying === undefined ? [this.#gathering] : [this.#gathering, this.#applying]
   }
 
-  /** Nothing is there to come back to yet, so at first every commit waits for the disk. */
-  static async #make (path: string): Promise<void> {
-    const environment = await Environment.open({ path, readOnly: false, isSynced: true })
-    await environment.close()
-  }
+  lmdbTable (name: TableName): LmdbTable { return this.#files.tables[name] }
 
   /** After a failure nothing can be committed, until {@link recover} was called. */
-  get isBroken (): boolean {
-    const { isSynced, readOnly } = this.#options
-    return this.#tables === undefined || (this.#checkpoints === undefined && !isSynced && !readOnly)
-  }
-
-  /** @throws MqttError when nothing can be read either */
-  get tables (): Tables {
-    return this.#tables ?? this.#refuse()
-  }
+  get isBroken (): boolean { return this.#files.isBroken }
 
   /**
-   * All of the batch, or nothing of it: it is one transaction, that another thread carries out.
+   * All of the batch, or nothing of it. Called again only when the promise has settled.
    * @throws MqttError (as a rejection)
    */
   async commit (batch: WriteBatch): Promise<void> {
-    const root = await this.#ready(batch)
+    this.#isCommitting = true
     try {
-      await root.batch(() => { queue(batch.writes) })
-    } catch (error) {
-      const reason = describe(await commitErrorOf(error), this.#options.path)
-      await this.#reopen()
-      throw reason
-    }
-    this.#checkpoints?.end(batch.bytes)
-  }
-
-  async #ready (batch: WriteBatch): Promise<RootDatabase<Buffer, Buffer>> {
-    try {
-      await this.#room?.reserve(batch)
-      await this.#checkpoints?.begin()
-    } catch (error) {
-      throw describe(error, this.#options.path)
-    }
-    return this.#root ?? this.#refuse()
-  }
-
-  /** @throws Error of the operating system when what was committed last could not be brought to the disk */
-  async close (): Promise<void> {
-    const checkpoints = this.#checkpoints
-    this.#checkpoints = undefined
-    try {
-      await checkpoints?.close()
+      if (this.#log?.wants(batch) === true) await this.#append(this.#log, batch)
+      else await this.commitThrough(batch)
     } finally {
-      await this.#closeFiles()
+      this.#isCommitting = false
+    }
+    if (this.#isDue) this.#startMoving()
+    else if (!this.#gathering.isEmpty) this.#timer ??= setTimeout(this.#expired, intervalMs).unref()
+  }
+
+  /** The same in LMDB itself, behind all that was committed before. */
+  async commitThrough (batch: WriteBatch): Promise<void> {
+    await this.#settle()
+    await this.#reserve(batch)
+    await this.#files.write([batch.writes], batch.bytes)
+  }
+
+  /** @throws MqttError when not all of it could be brought to LMDB; the next one who opens it does that then */
+  async close (): Promise<void> {
+    clearTimeout(this.#timer)
+    try {
+      if (this.#log !== undefined) await this.#closeLog(this.#log)
+    } finally {
+      await this.#files.close()
     }
   }
 
@@ -110,134 +101,146 @@ export class Environment {
    * Makes commits possible again. What was to be committed meanwhile cannot be any more, so that is refused in every case.
    * @throws MqttError
    */
-  async recover (): Promise<never> {
+  recover (): Promise<never> { return this.#files.recover() }
+
+  /** Goes on with what a process has left that did not close the store. */
+  async #resume (): Promise<void> {
+    const { path, isSynced } = this.#options
+    const { writes, generation } = readLog(path, this.#applied)
+    this.#gathering.add(writes)
+    if (!this.#gathering.isEmpty) {
+      await this.#files.reserve(() => this.#demand(), () => Promise.resolve())
+      await this.#write(this.#gathering, generation)
+      this.#gathering = new Pending()
+    }
+    this.#log = await openLog(path, generation + 1, isSynced)
+  }
+
+  async #append (log: Log, batch: WriteBatch): Promise<void> {
+    if (this.#moving === undefined) await this.#applyAgain()
+    if (!log.hasRoomFor(batch)) await this.#rotate()
+    await this.#reserve(batch)
     try {
-      if (this.#tables === undefined) this.#expectFiles()
-      await this.#open()
+      await log.append(batch)
     } catch (error) {
       throw describe(error, this.#options.path)
     }
-    throw storeFailed(`the store in ${this.#options.path} had to be opened again, and works now`)
+    this.#gathering.add(batch.writes)
   }
 
-  #refuse (): never {
-    throw storeFailed(`the store in ${this.#options.path} is not open`)
+  async #rotate (): Promise<void> {
+    await this.#moving
+    await this.#applyAgain()
+    this.#startMoving()
   }
 
-  /** In between nothing can be read, for as long as it takes to close and open a file. */
-  async #reopen (): Promise<void> {
-    const checkpoints = this.#checkpoints
-    this.#checkpoints = undefined
+  /** Resolves when LMDB has everything. */
+  async #settle (): Promise<void> {
+    await this.#rotate()
+    await this.#moving
+    await this.#applyAgain()
+  }
+
+  readonly #expired = (): void => {
+    this.#timer = undefined
+    this.#isDue = true
+    if (!this.#isCommitting) this.#startMoving()
+  }
+
+  /** The generation that has gathered goes to LMDB. Not while one is being committed: its record would be in that generation and its writes in the next. */
+  #startMoving (): void {
+    if (this.#applying !== undefined || this.#gathering.isEmpty) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#isDue = false
+    this.#applying = this.#gathering
+    this.#gathering = new Pending()
+    this.#log?.next()
+    this.#moving = this.#apply().catch(() => { /* the next commit tries again, and tells */ }).finally(this.#moved)
+  }
+
+  readonly #moved = (): void => {
+    this.#moving = undefined
+    if (this.#isDue && !this.#isCommitting) this.#startMoving()
+  }
+
+  /** What could not be applied has to be before anything else is committed. */
+  async #applyAgain (): Promise<void> {
+    if (this.#applying !== undefined) await this.#apply()
+  }
+
+  async #apply (): Promise<void> {
+    if (this.#applying === undefined || this.#log === undefined) return
+    await this.#write(this.#applying, this.#log.generation - 1)
+    this.#files.refresh()
+    this.#applying = undefined
+  }
+
+  /** With the last transaction LMDB knows that it has all of the generation; before that, all of it would be written once more. */
+  async #write (pending: Pending, generation: number): Promise<void> {
+    pending.add([{ table: 'meta', key: appliedKey, value: encodeCount(generation) }])
+    await this.#files.write(pending.transactions(), pending.bytes)
+  }
+
+  async #closeLog (log: Log): Promise<void> {
     try {
-      await checkpoints?.stop()
-      await this.#closeFiles()
-      this.#expectFiles()
-      await this.#open()
-    } catch {
-      // the next commit tries again
+      await this.#settle()
+    } finally {
+      await log.close()
+    }
+    await removeLog(this.#options.path)
+  }
+
+  #reserve (batch: WriteBatch): Promise<void> {
+    return this.#files.reserve(() => this.#demand(batch), () => this.#settle())
+  }
+
+  /** What LMDB's file has to have room for. */
+  #demand (batch?: WriteBatch): Demand {
+    const parts = [this.#gathering, this.#applying, batch]
+    return {
+      places: parts.reduce((sum, part) => sum + (part?.places.count ?? 0), 0),
+      bytes: parts.reduce((sum, part) => sum + (part?.bytes ?? 0), 0),
+      isGrowing: batch?.isGrowing ?? false,
     }
   }
 
-  /** LMDB would begin with an empty store where the disk of the old one has gone. */
-  #expectFiles (): void {
+  /** The generation that LMDB had last. */
+  get #applied (): number {
+    const count = this.#files.tables.meta.getBinary(appliedKey)
+    return count === undefined ? 0 : decodeCount(count)
+  }
+
+  /** Another process may write: what it has in the log is read again after each turn in which that may have changed. */
+  #look (): void {
+    if (this.#isFresh) return
+    this.#isFresh = true
+    setImmediate(() => { this.#isFresh = false }).unref()
     const { path } = this.#options
-    if (isNew(path)) throw storeFailed(`the files of the store in ${path} are gone; bring the disk back that they are on`)
-  }
-
-  async #open (): Promise<void> {
-    const { path, isSynced, readOnly } = this.#options
-    const root = this.#root ?? openRoot(this.#options)
-    this.#root = root
-    this.#tables ??= this.#openTables(root)
-    if (readOnly) return
-    this.#room ??= await Room.open(path, usageOf(root, this.#tables), () => this.#checkpoints?.settle())
-    if (!isSynced) this.#checkpoints = await Checkpoints.start(path, () => snapshotOf(root))
-  }
-
-  async #closeFiles (): Promise<void> {
-    const [root, room] = [this.#root, this.#room]
-    this.#root = this.#tables = this.#room = undefined
-    await room?.close()
-    await root?.close()
-  }
-
-  #openTables (root: RootDatabase<Buffer, Buffer>): Tables {
-    const known = new Set<string>(tableNames)
-    const foreign = [...root.getKeys()].map(nameOf).find(name => !known.has(name))
-    if (foreign !== undefined) throw damagedStore(this.#options.path, `it has a table "${foreign}"`)
-    return Object.fromEntries(tableNames.map(name => [name, this.#openTable(root, name)])) as unknown as Tables
-  }
-
-  #openTable (root: RootDatabase<Buffer, Buffer>, name: string): Table {
-    const table = root.openDB<Buffer, Buffer>({ name, ...format }) as Table | undefined
-    if (table === undefined) throw damagedStore(this.#options.path, `it has no table "${name}"`)
-    return table
+    for (let applied = -1; applied !== this.#applied;) {
+      this.#files.refresh()
+      applied = this.#applied
+      const signature = `${applied} ${logSignature(path)}`
+      if (signature !== this.#signature) this.#gathering = pendingOf(readLog(path, applied).writes)
+      this.#signature = signature
+      this.#files.refresh()
+    }
   }
 }
 
-function openRoot ({ path, readOnly, isSynced }: EnvironmentOptions): RootDatabase<Buffer, Buffer> {
-  const options: RootDatabaseOptionsWithPath = { path, readOnly, noSubdir: false, ...format, eventTurnBatching: false, overlappingSync: false }
-  return open<Buffer, Buffer>(isSynced || readOnly ? options : { ...options, noSync: true })
+function pendingOf (writes: readonly Write[]): Pending {
+  const pending = new Pending()
+  pending.add(writes)
+  return pending
 }
 
-// Keys are copied at once, values when they are written. Within a batch there is no promise for each, and none of them can fail.
-function queue (writes: readonly Write[]): void {
-  for (const { table, key, value } of writes) void (value === undefined ? table.remove(key) : table.put(key, value))
-}
-
-/** What LMDB tells of a table; of the root also what it tells of all. */
-interface Statistics {
-  readonly pageSize: number
-  readonly treeBranchPageCount: number
-  readonly treeLeafPageCount: number
-  readonly overflowPages: number
-}
-
-interface RootStatistics extends Statistics {
-  readonly lastPageNumber: number
-  /** The table of free pages. */
-  readonly free: Statistics
-}
-
-function usageOf (root: RootDatabase<Buffer, Buffer>, tables: Tables): Usage {
-  const statistics = (): RootStatistics => root.getStats() as RootStatistics
-  const usedBytes = (): number => {
-    const { lastPageNumber, pageSize } = statistics()
-    return (lastPageNumber + 1) * pageSize
-  }
-  return {
-    usedBytes,
-    reusableBytes () {
-      const all = [statistics(), statistics().free, ...tableNames.map(name => tables[name].getStats() as Statistics)]
-      return usedBytes() - all.reduce((sum, table) => sum + bytesIn(table), 0)
-    },
-  }
-}
-
-function bytesIn ({ pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages }: Statistics): number {
-  return pageSize * (treeBranchPageCount + treeLeafPageCount + overflowPages)
-}
-
-function snapshotOf (root: RootDatabase<Buffer, Buffer>): Transaction {
-  root.resetReadTxn()
-  return root.useReadTransaction()
-}
-
-function expectWhole (path: string): void {
-  if (isInterrupted(path)) throw storeFailed(`the machine stopped before all of the store in ${path} was on the disk; start a broker with it once, that repairs it`)
-}
-
-/** A table's name, as LMDB has it: with a zero behind. */
-function nameOf (key: Uint8Array): string {
-  return Buffer.from(key).toString().replace(/\0$/, '')
-}
-
-/** What LMDB says of a failed commit it says with a promise that never resolves. */
-async function commitErrorOf (error: unknown): Promise<unknown> {
-  if (!(error instanceof Error && 'commitError' in error)) return error
+/** Without it the store works all the same. */
+async function openLog (path: string, generation: number, isSynced: boolean): Promise<Log | undefined> {
   try {
-    return await error.commitError
-  } catch (cause) {
-    return cause
+    return await Log.open(path, generation, isSynced)
+  } catch (error) {
+    const reason = describe(error, path)
+    if (reason.code !== ErrorCode.storeFull) throw reason
+    return undefined
   }
 }

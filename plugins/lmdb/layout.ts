@@ -1,18 +1,35 @@
 import { createHash } from 'node:crypto'
-import type { Database } from 'lmdb'
 
 /** The version of the layout that this file describes; a store with a higher one is left alone. */
-export const schema = 2
+export const schema = 3
 
-/** A database of LMDB with keys and values that are bytes. */
-export type Table = Database<Buffer, Buffer>
+/** Which entries of a table: from `start` on, before `end`; in reverse order from `start` down, above `end`. */
+export interface Range {
+  readonly start?: Buffer
+  readonly end?: Buffer
+  readonly reverse?: boolean
+  readonly limit?: number
+}
+
+export interface Entry {
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
+/** What was committed, ordered by key. It may not be changed. */
+export interface Table {
+  readonly name: TableName
+  getBinary (key: Buffer): Buffer | undefined
+  getKeys (range?: Range): Iterable<Buffer>
+  getRange (range?: Range): Iterable<Entry>
+}
 
 /**
  * Everything that is kept. Numbers in keys are big-endian, so LMDB's order of keys is that of Sessions and, within one, of positions:
  * a Session's part of a table is one range, and its first and last entry are found without reading the others.
  */
 export interface Tables {
-  /** `format` and `state`, see records.ts. */
+  /** `format` and `state`, see records.ts, and `log`: the generation of the log that LMDB had last. */
   readonly meta: Table
   /** Session → its record, JSON. */
   readonly sessions: Table
@@ -32,8 +49,10 @@ export interface Tables {
   readonly retained: Table
 }
 
-/** Names of the tables, in the order in which they are opened. */
-export const tableNames: readonly (keyof Tables)[] = [
+export type TableName = keyof Tables
+
+/** Names of the tables, in the order in which they are opened; in the log a table is its place here. */
+export const tableNames: readonly TableName[] = [
   'meta', 'sessions', 'subscriptions', 'deliveries', 'inFlight', 'bodies', 'shares', 'received', 'retained',
 ]
 

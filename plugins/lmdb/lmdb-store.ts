@@ -154,7 +154,7 @@ class LmdbStore implements Store {
       if (state.wantsFormat && !this.#readOnly) {
         const batch = new WriteBatch()
         writeFormat(batch, environment.tables)
-        await environment.commit(batch)
+        await environment.commitThrough(batch) // a version that knows nothing of the log has to see it
       }
       return state
     } catch (error) {

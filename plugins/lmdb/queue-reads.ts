@@ -1,5 +1,5 @@
 import type { QueueState } from '../../lib/index.ts'
-import { bytesOf, numberKey, positionKey, positionOf, type Table, type Tables } from './layout.ts'
+import { numberKey, positionKey, positionOf, type Table, type Tables } from './layout.ts'
 import { decodeDeliveryHeader, type DeliveryHeader } from './records.ts'
 import { Segment } from './segments.ts'
 
@@ -19,7 +19,7 @@ export function * segmentsFrom ({ deliveries, inFlight }: Tables, session: numbe
 function lastKey (table: Table, session: number, position?: number): Buffer | undefined {
   const start = position === undefined ? numberKey(session + 1) : positionKey(session, position)
   const [key] = table.getKeys({ start, end: numberKey(session), reverse: true, limit: 1 })
-  return key === undefined ? undefined : bytesOf(key)
+  return key
 }
 
 /** Three deliveries tell how long a queue is: the last in flight, the first that waits, the last of all. */

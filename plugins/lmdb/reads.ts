@@ -1,7 +1,7 @@
 import type { ClaimedSession, DeliveryRecord, Message, MessageCodec, SessionRecord, StoredSession, Subscription } from '../../lib/index.ts'
 import { storeFailed } from '../../lib/index.ts'
 import type { Environment } from './environment.ts'
-import { bytesOf, numberKey, numberOf, packetIdentifierOf, type Table, type Tables } from './layout.ts'
+import { numberKey, numberOf, packetIdentifierOf, type Entry, type Table, type Tables } from './layout.ts'
 import { queueOf, segmentsFrom } from './queue-reads.ts'
 import { decodeDelivery, decodeDeliveryHeader, decodeJson, inline } from './records.ts'
 import type { Segment } from './segments.ts'
@@ -75,15 +75,10 @@ export class Reader {
   }
 }
 
-interface Entry {
-  readonly key: Buffer
-  readonly value: Buffer
-}
-
 /** Every entry, by pages: between two of them nothing of the table is held, and others have their turn. */
 async function * entriesOf (table: () => Table): AsyncGenerator<Entry> {
   for (let start = Buffer.of(0), entries: Entry[] = []; ; start = Buffer.concat([entries.at(-1)?.key ?? start, Buffer.of(0)])) {
-    entries = [...table().getRange({ start, limit: pageEntries })].map(({ key, value }) => ({ key: bytesOf(key), value }))
+    entries = [...table().getRange({ start, limit: pageEntries })]
     yield * entries
     if (entries.length < pageEntries) return
     await new Promise(resolve => { setImmediate(resolve) })

@@ -5,8 +5,10 @@ import { encodeCheckpoint, readCheckpoint } from '../../plugins/lmdb/disk/checkp
 import { lmdbPersistence } from '../../plugins/lmdb/index.ts'
 import type { Contents } from '../contract/store-contents.ts'
 import { randomOf, StoreModel } from '../contract/store-model.ts'
+import { changesOf, messageOf } from '../contract/store-records.ts'
 
 const page = 4096
+const large = changesOf({ retained: new Map([['large', messageOf({ topicName: 'large', payload: Buffer.alloc(200_000) })]]) })
 
 /** What the disk has of a store of LMDB whose commits did not wait for it, when the machine stopped. */
 export interface PowerCut {
@@ -29,7 +31,10 @@ export async function powerCut (path: string, seed: number): Promise<PowerCut> {
     await store.open() // makes a checkpoint
     await model.restart(store)
     const [contents, before, checkpoint] = [model.contents, readFileSync(join(path, 'data.mdb')), ofAnotherBoot(path)]
-    for (let step = 0; step < 40; step++) await store.commit(model.step())
+    for (let step = 0; step < 40; step++) {
+      await store.commit(model.step())
+      await store.commit(large) // is not for the log, so all that was before goes to LMDB
+    }
     const after = readFileSync(join(path, 'data.mdb'))
     const isLast = readCheckpoint(path)?.number === numberOf(checkpoint) // on a slow machine there may have been another
     await store.close()

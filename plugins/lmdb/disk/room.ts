@@ -1,6 +1,5 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { dataFile } from './directory.ts'
-import type { WriteBatch } from '../write-batch.ts'
 
 const page = 4_096
 const kibibyte = 1_024
@@ -20,8 +19,18 @@ export interface Usage {
   reusableBytes (): number
 }
 
+/** What is going to be written. */
+export interface Demand {
+  /** Places in the tables that are touched, each of which may be a page of its own. */
+  readonly places: number
+  /** Of keys and values. */
+  readonly bytes: number
+  /** Messages are stored, so a store that is nearly full has no room for it. */
+  readonly isGrowing: boolean
+}
+
 /**
- * Room in the data file, behind what is in use of it, for what the next commit may write. When LMDB has no room to write, what it does
+ * Room in the data file, behind what is in use of it, for all that was committed and is not there yet. When LMDB has no room to write, what it does
  * to tell so may end the process (it writes behind a buffer of its own), so that must not happen: the disk is found full here, before,
  * when bytes for the future are written.
  *
@@ -31,66 +40,63 @@ export interface Usage {
 export class Room {
   readonly #file: FileHandle
   readonly #usage: Usage
-  readonly #settle: () => Promise<void> | undefined
   /** The disk had no more, when it was asked last. */
   #isScarce = false
   #size: number
-  /** Not less is free. */
-  #free = 0
 
-  private constructor (file: FileHandle, size: number, usage: Usage, settle: () => Promise<void> | undefined) {
+  private constructor (file: FileHandle, size: number, usage: Usage) {
     this.#file = file
     this.#size = size
     this.#usage = usage
-    this.#settle = settle
   }
 
-  /** @param settle makes sure that pages can be used again that are free */
-  static async open (path: string, usage: Usage, settle: () => Promise<void> | undefined): Promise<Room> {
+  static async open (path: string, usage: Usage): Promise<Room> {
     const file = await open(dataFile(path), 'r+')
-    return new Room(file, (await file.stat()).size, usage, settle)
+    return new Room(file, (await file.stat()).size, usage)
   }
 
   /**
-   * Makes room for a commit; nothing must be written meanwhile.
+   * Makes room.
+   * @param demand of all that is not in the file yet
+   * @param settle brings that there, and makes sure that pages can be used again that are free
    * @throws Error of the operating system when there is none
    */
-  async reserve ({ places, bytes, isGrowing }: WriteBatch): Promise<void> {
-    if (this.#isScarce) await this.#settle()
-    const used = this.#size - this.#free
-    const taken = baseBytes + Math.min(used / freeListShare, maximumFreeListBytes) + Math.min(places * pagesForPlace * page, used) + 2 * bytes
-    const spare = isGrowing ? between(mebibyte, used / 8, 8 * mebibyte) : 0
-    if (taken + spare > this.#free) this.#free = this.#size - this.#usage.usedBytes()
-    if (taken + spare > this.#free) await this.#extend(taken + spare - this.#free, () => taken + spare / 2 <= this.#free && this.#isHalfEmpty)
-    this.#free -= taken
-  }
-
-  get #isHalfEmpty (): boolean {
-    return this.#usage.reusableBytes() > this.#usage.usedBytes() / 2
+  async reserve (demand: () => Demand, settle: () => Promise<void>): Promise<void> {
+    if (this.#isScarce) await settle()
+    const missing = this.#missing(demand(), 1)
+    if (missing > 0) await this.#extend(missing, settle, () => this.#missing(demand(), 1 / 2) <= 0 && this.#isHalfEmpty)
   }
 
   async close (): Promise<void> {
     await this.#file.close()
   }
 
-  async #extend (missing: number, isNeedless: () => boolean): Promise<void> {
+  get #isHalfEmpty (): boolean {
+    return this.#usage.reusableBytes() > this.#usage.usedBytes() / 2
+  }
+
+  /** @param share of what is spared for commits that store no messages */
+  #missing ({ places, bytes, isGrowing }: Demand, share: number): number {
+    const used = this.#usage.usedBytes()
+    const taken = baseBytes + Math.min(used / freeListShare, maximumFreeListBytes) + Math.min(places * pagesForPlace * page, used) + 2 * bytes
+    const spare = isGrowing ? share * between(mebibyte, used / 8, 8 * mebibyte) : 0
+    return used + taken + spare - this.#size
+  }
+
+  async #extend (missing: number, settle: () => Promise<void>, isNeedless: () => boolean): Promise<void> {
     try {
       await this.#write(this.#size + missing)
       this.#isScarce = false
     } catch (error) {
       this.#isScarce = true
-      await this.#settle()
+      await settle()
       if (!isNeedless()) throw error
     }
   }
 
   async #write (end: number): Promise<void> {
     const zeros = Buffer.alloc(page * Math.ceil(between(256 * kibibyte, this.#size / 8, 4 * mebibyte) / page))
-    while (this.#size < end) {
-      const { bytesWritten } = await this.#file.write(zeros, 0, zeros.length, this.#size)
-      this.#size += bytesWritten
-      this.#free += bytesWritten
-    }
+    while (this.#size < end) this.#size += (await this.#file.write(zeros, 0, zeros.length, this.#size)).bytesWritten
   }
 }
 

@@ -1,0 +1,157 @@
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { open, rm, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { currentBoot } from '../disk/checkpoint.ts'
+import type { Write, WriteBatch } from '../write-batch.ts'
+import { decodeRecords, encodeRecord, recordLength, type RecordHead } from './record.ts'
+
+/** Of each of the two files, from the beginning on, so that writing to them changes nothing else on the disk. */
+const fileBytes = 1024 * 1024
+/** Of a record. LMDB takes what is more as fast by itself, since its pages and its waiting are shared by so much. */
+const maximumWrites = 64
+const maximumBytes = 128 * 1024
+
+/**
+ * What was committed and is not in LMDB yet. One write behind the others costs a tenth of what it takes to change the pages of a tree, and
+ * the disk is waited for once instead of twice.
+ *
+ * There are two files: a generation of records is in one of them while the generation before it goes from the other to LMDB, which notes
+ * its number with it. Records of higher numbers are what a store that was not closed has to go on with.
+ */
+export class Log {
+  readonly #files: readonly FileHandle[]
+  readonly #isSynced: boolean
+  readonly #boot: number
+  #generation: number
+  /** Where the next record is written. */
+  #end = 0
+
+  private constructor (files: readonly FileHandle[], generation: number, isSynced: boolean) {
+    this.#files = files
+    this.#generation = generation
+    this.#isSynced = isSynced
+    this.#boot = isSynced ? 0 : bootTag()
+  }
+
+  /**
+   * Begins a generation in files that have nothing any more that LMDB has not.
+   * @throws Error of the operating system
+   */
+  static async open (path: string, generation: number, isSynced: boolean): Promise<Log> {
+    const files: FileHandle[] = []
+    try {
+      for (const name of namesIn(path)) files.push(await openFile(name))
+      await syncDirectory(path)
+      return new Log(files, generation, isSynced)
+    } catch (error) {
+      for (const file of files) await file.close()
+      await removeLog(path)
+      throw error
+    }
+  }
+
+  /** Of the records that are written. */
+  get generation (): number { return this.#generation }
+
+  /** Whether it is of use to write it twice. */
+  wants ({ writes, bytes }: WriteBatch): boolean { return writes.length <= maximumWrites && recordLength(writes, bytes) <= maximumBytes }
+
+  /** Whether it can be part of this generation. */
+  hasRoomFor ({ writes, bytes }: WriteBatch): boolean { return this.#end + recordLength(writes, bytes) <= fileBytes }
+
+  /** @throws Error of the operating system; then the batch was not written */
+  async append ({ writes, bytes }: WriteBatch): Promise<void> {
+    const record = encodeRecord(writes, bytes, { generation: this.#generation, boot: this.#boot })
+    try {
+      await writeAll(this.#file, record, this.#end)
+      if (this.#isSynced) await this.#file.datasync()
+    } catch (error) {
+      await this.#strike(record.length)
+      throw error
+    }
+    this.#end += record.length
+  }
+
+  /** The next generation begins, in the file of the last but one, which LMDB has. */
+  next (): void {
+    this.#generation++
+    this.#end = 0
+  }
+
+  async close (): Promise<void> {
+    for (const file of this.#files) await file.close()
+  }
+
+  get #file (): FileHandle { return this.#files[this.#generation % 2] as FileHandle }
+
+  /** A record whose writers are told that it failed must not be found, even if the disk has it after all. */
+  async #strike (length: number): Promise<void> {
+    try {
+      await writeAll(this.#file, Buffer.alloc(length), this.#end)
+    } catch {
+      // the next record takes its place; that this one failed is told in any case
+    }
+  }
+}
+
+/** What the files of a store have that LMDB has not, in its order, and the highest generation of it. */
+export function readLog (path: string, applied: number): { readonly writes: readonly Write[], readonly generation: number } {
+  const boots = new Set([0, bootTag()])
+  const writes: Write[] = []
+  let generation = applied
+  for (const wanted of [applied + 1, applied + 2]) {
+    const name = namesIn(path)[wanted % 2] as string
+    if (!existsSync(name)) continue
+    const count = writes.length
+    writes.push(...decodeRecords(readFileSync(name), (head: RecordHead) => head.generation === wanted && boots.has(head.boot)))
+    if (writes.length > count) generation = wanted
+  }
+  return { writes, generation }
+}
+
+/** Changes with the files. */
+export function logSignature (path: string): string {
+  return namesIn(path).map(name => statSync(name, { throwIfNoEntry: false })?.mtimeMs).join(' ')
+}
+
+/** LMDB has all of it. */
+export async function removeLog (path: string): Promise<void> {
+  for (const name of namesIn(path)) await rm(name, { force: true })
+}
+
+function namesIn (path: string): readonly string[] {
+  return ['even', 'odd'].map(name => join(path, `log-${name}`))
+}
+
+function bootTag (): number { return crc32(currentBoot() ?? '') }
+
+async function openFile (name: string): Promise<FileHandle> {
+  const file = await open(name, existsSync(name) ? 'r+' : 'wx+', 0o600)
+  try {
+    const { size } = await file.stat()
+    if (size < fileBytes) await writeAll(file, Buffer.alloc(fileBytes - size), size)
+    await file.sync()
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** So that the files are found again. Windows knows no such thing. */
+async function syncDirectory (path: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+async function writeAll (file: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let written = 0; written < bytes.length;) {
+    written += (await file.write(bytes, written, bytes.length - written, position + written)).bytesWritten
+  }
+}
