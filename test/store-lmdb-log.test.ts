@@ -223,7 +223,7 @@ t.test('when the disk fails', async t => {
       renameSync(path, `${path}-away`)
       t.match((await failureOf(async () => { for (;; count++) await write(count) })).message, 'not open')
       t.ok(count >= 20, `${count} were taken by the log`)
-      t.match((await failureOf(() => write(count, 200_000))).message, 'not open')
+      t.match((await failureOf(() => write(count, 300_000))).message, 'not open')
       renameSync(`${path}-away`, path)
       t.match((await failureOf(() => environment.recover())).message, 'works now')
       t.equal([...bodies.getKeys()].length, count, 'all of it can be read')

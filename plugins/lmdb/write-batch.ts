@@ -10,6 +10,9 @@ export interface Write {
 /** Deliveries of a Session that stand so close together share pages, more or less. */
 const neighbours = 32
 
+/** Tables in which one entry says nothing of where the next one will be; in queues it follows the one before it. */
+const scatteredTables: ReadonlySet<TableName> = new Set(['sessions', 'subscriptions', 'retained'])
+
 /** Counts the places in the tables that are touched, each of which may be a page of its own. */
 export class Places {
   readonly #regions = new Set<number>()
@@ -29,6 +32,8 @@ export class WriteBatch {
   readonly places: Places = new Places()
   /** Of keys and values. */
   bytes = 0
+  /** Entries that are likely to have no neighbours in other commits. */
+  scattered = 0
   /** It stores messages, so a store that is nearly full has no room for it. */
   isGrowing = false
 
@@ -37,5 +42,6 @@ export class WriteBatch {
     this.writes.push(write)
     this.places.add(write)
     this.bytes += key.length + (value?.length ?? 0)
+    if (scatteredTables.has(name)) this.scattered++
   }
 }

@@ -8,7 +8,7 @@ import { randomOf, StoreModel } from '../contract/store-model.ts'
 import { changesOf, messageOf } from '../contract/store-records.ts'
 
 const page = 4096
-const large = changesOf({ retained: new Map([['large', messageOf({ topicName: 'large', payload: Buffer.alloc(200_000) })]]) })
+const large = changesOf({ retained: new Map([['large', messageOf({ topicName: 'large', payload: Buffer.alloc(300_000) })]]) })
 
 /** What the disk has of a store of LMDB whose commits did not wait for it, when the machine stopped. */
 export interface PowerCut {

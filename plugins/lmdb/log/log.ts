@@ -8,9 +8,10 @@ import { decodeRecords, encodeRecord, recordLength, type RecordHead } from './re
 
 /** Of each of the two files, from the beginning on, so that writing to them changes nothing else on the disk. */
 const fileBytes = 1024 * 1024
-/** Of a record. LMDB takes what is more as fast by itself, since its pages and its waiting are shared by so much. */
-const maximumWrites = 64
-const maximumBytes = 128 * 1024
+/** Of a record: with what is more, LMDB's pages and its waiting are shared by enough. */
+const maximumBytes = 256 * 1024
+/** The same for entries that have a page each, however many commits are gathered. */
+const maximumScattered = 64
 
 /**
  * What was committed and is not in LMDB yet. One write behind the others costs a tenth of what it takes to change the pages of a tree, and
@@ -55,7 +56,7 @@ export class Log {
   get generation (): number { return this.#generation }
 
   /** Whether it is of use to write it twice. */
-  wants ({ writes, bytes }: WriteBatch): boolean { return writes.length <= maximumWrites && recordLength(writes, bytes) <= maximumBytes }
+  wants ({ writes, bytes, scattered }: WriteBatch): boolean { return scattered <= maximumScattered && recordLength(writes, bytes) <= maximumBytes }
 
   /** Whether it can be part of this generation. */
   hasRoomFor ({ writes, bytes }: WriteBatch): boolean { return this.#end + recordLength(writes, bytes) <= fileBytes }
