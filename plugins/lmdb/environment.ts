@@ -101,7 +101,10 @@ export class Environment implements TableSource {
    * Makes commits possible again. What was to be committed meanwhile cannot be any more, so that is refused in every case.
    * @throws MqttError
    */
-  recover (): Promise<never> { return this.#files.recover() }
+  async recover (): Promise<never> {
+    await this.#moving // which may be opening the files already
+    return this.#files.recover()
+  }
 
   /** Goes on with what a process has left that did not close the store. */
   async #resume (): Promise<void> {

@@ -139,7 +139,7 @@ export class Files {
   async recover (): Promise<never> {
     try {
       if (this.#tables === undefined) this.#expectFiles()
-      await this.#open()
+      if (this.isBroken) await this.#open()
     } catch (error) {
       throw describe(error, this.#options.path)
     }
