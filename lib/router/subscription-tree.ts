@@ -87,10 +87,12 @@ export class SubscriptionTree<S extends object> {
     return this.#exact.get(topicName)
   }
 
-  /** Pushes every subscription that matches onto `into`: a subscriber comes once for each of its filters that do. */
-  match (topicName: string, into: Match<S>[]): void {
-    this.#exact.get(topicName)?.pushTo(into)
+  /** Pushes every subscription that matches onto `into`: a subscriber comes once for each of its filters that do. Returns what `exact` does. */
+  match (topicName: string, into: Match<S>[]): ExactEntry<S> | undefined {
+    const exact = this.#exact.get(topicName)
+    exact?.pushTo(into)
     matchBelow(this.#wildcards.root, 0, topicName, 0, into)
+    return exact
   }
 
   #subscribers (filter: string): ExactSubscribers<S> | WildcardSubscribers<S> | undefined {
