@@ -20,10 +20,13 @@ export interface Retainable {
 class Place<M extends Retainable> {
   readonly path: string
   message: M
+  /** Of the message; here, since one that is replaced has left the processor's caches, and what it would count with it. */
+  size: number
 
-  constructor (message: M) {
+  constructor (message: M, size: number) {
     this.path = message.topic.name
     this.message = message
+    this.size = size
   }
 }
 
@@ -61,11 +64,15 @@ export class RetainedMessages<M extends Retainable> {
   /** Stores a message in the place of the one before it [MQTT-3.3.1-5]. False when that would pass a limit; the one before it stays then. */
   set (message: M): boolean {
     const place = this.#places.get(message.topic.name)
-    const bytes = this.#bytes + message.size - (place?.message.size ?? 0)
+    const { size } = message
+    const bytes = this.#bytes + size - (place?.size ?? 0)
     if (place === undefined && this.#places.size >= this.#limits.maximumRetainedMessages) return false
     if (bytes > this.#limits.maximumRetainedBytes) return false
-    if (place === undefined) this.#insert(new Place(message))
-    else place.message = message
+    if (place === undefined) this.#insert(new Place(message, size))
+    else {
+      place.message = message
+      place.size = size
+    }
     this.#bytes = bytes
     this.#expire(message)
     return true
@@ -77,7 +84,7 @@ export class RetainedMessages<M extends Retainable> {
     if (place === undefined) return false
     this.#places.delete(topicName)
     this.#trie.delete(topicName)
-    this.#bytes -= place.message.size
+    this.#bytes -= place.size
     return true
   }
 
