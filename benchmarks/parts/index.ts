@@ -5,7 +5,7 @@ import { execPath, version } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { tableHead } from './measure.ts'
 
-const parts = ['decode', 'encode', 'match', 'fan-out', 'session-window'] as const
+const parts = ['decode', 'encode', 'match', 'fan-out', 'new-topics', 'session-window'] as const
 
 function run (part: string): string {
   const program = fileURLToPath(new URL(`${part}${import.meta.url.slice(-3)}`, import.meta.url))

@@ -20,11 +20,17 @@ export class InboundTopicAliases {
     if (alias === 0 || alias > this.#maximum) {
       throw new MqttError(ErrorCode.topicAliasInvalid, ReasonCode.topicAliasInvalid, `Topic Alias ${alias} is not within 1 to ${this.#maximum} [MQTT-3.3.2-9]`)
     }
-    if (topic !== emptyTopic) return this.#topics[alias] = topic
+    if (topic !== emptyTopic) return this.#topics[alias] = lasting(topic)
     const known = this.#topics[alias]
     if (known === undefined) throw protocolError(`Topic Alias ${alias} stands for no topic yet (3.3.2.3.4)`)
     return known
   }
+}
+
+/** What an alias stands for comes again, even if its name does not. */
+function lasting (topic: Topic): Topic {
+  topic.isFleeting = false
+  return topic
 }
 
 /** Messages that an alias stays unused before it makes room, for each alias that there is: topics that take turns would drive each other out. */

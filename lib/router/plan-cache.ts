@@ -13,14 +13,26 @@ const maximumRecipients = 262_144
 export class PlanCache {
   readonly #topics = new Fifo<Topic>()
   #recipients = 0
+  /** The last of those that do not come again: its plan is asked for more than once while its message is handed on. */
+  #fleeting: Topic | undefined = undefined
 
   /** Puts a plan on its topic, in the place of the one before it. */
   set (topic: Topic, plan: DeliveryPlan): void {
+    if (topic.isFleeting) this.#setFleeting(topic)
+    else this.#count(topic, plan)
+    topic.plan = plan
+    while (this.#topics.length > maximumTopics || (this.#recipients > maximumRecipients && this.#topics.length > 1)) this.#forgetOldest()
+  }
+
+  #setFleeting (topic: Topic): void {
+    if (this.#fleeting !== undefined) this.#fleeting.plan = undefined
+    this.#fleeting = topic
+  }
+
+  #count (topic: Topic, plan: DeliveryPlan): void {
     if (topic.plan instanceof DeliveryPlan) this.#recipients -= topic.plan.recipients.length
     else this.#topics.push(topic)
     this.#recipients += plan.recipients.length
-    topic.plan = plan
-    while (this.#topics.length > maximumTopics || (this.#recipients > maximumRecipients && this.#topics.length > 1)) this.#forgetOldest()
   }
 
   #forgetOldest (): void {

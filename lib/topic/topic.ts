@@ -12,6 +12,8 @@ export class Topic {
   plan: object | undefined = undefined
   /** Whether it was found fit to be published to; the broker's limits are the same for all who use it. */
   isChecked = false
+  /** Whether the next message of that name has another `Topic`, so that it is in vain to remember anything here. */
+  isFleeting = false
 
   constructor (name: string, bytes: Buffer = Buffer.from(name)) {
     this.name = name
@@ -26,16 +28,23 @@ export const emptyTopic: Topic = new Topic('')
 const longestKept = 4096
 
 /**
- * The topics that were last used: one slot for each hash, the newer takes the place of the older, so memory is bounded.
+ * Topics that come again: one slot for each hash, so memory is bounded. A free slot goes to the first that comes, a taken one to a topic
+ * that comes twice while no other one asked for it: a hundred thousand topics that come now and then drive no busy one out, and leave nothing behind.
  * Finding a known topic costs one pass over its bytes: no string is made, nothing is validated again.
  */
 export class TopicTable {
   readonly #slots: (Topic | undefined)[]
+  /** Of the topic in each slot: another one is told apart without looking at its bytes, which have left the processor's caches. */
+  readonly #hashes: Int32Array
+  /** Of the topic that asked for each slot last, and did not get it. */
+  readonly #asked: Int32Array
   readonly #mask: number
 
   /** @param size number of slots, a power of two */
   constructor (size = 8192) {
     this.#slots = new Array<Topic | undefined>(size).fill(undefined)
+    this.#hashes = new Int32Array(size)
+    this.#asked = new Int32Array(size)
     this.#mask = size - 1
   }
 
@@ -44,12 +53,21 @@ export class TopicTable {
    * @throws MqttError Malformed Packet when that is no well-formed UTF-8
    */
   intern (bytes: Buffer, start: number, end: number): Topic {
-    const slot = hash(bytes, start, end) & this.#mask
+    const value = hash(bytes, start, end)
+    const slot = value & this.#mask
     const known = this.#slots[slot]
-    if (known !== undefined && isSame(known.bytes, bytes, start, end)) return known
-    const topic = new Topic(decodeUtf8(bytes, start, end), copyOf(bytes, start, end))
-    if (end - start <= longestKept) this.#slots[slot] = topic
-    return topic
+    if (known !== undefined && this.#hashes[slot] === value && isSame(known.bytes, bytes, start, end)) return known
+    return this.#admit(new Topic(decodeUtf8(bytes, start, end), copyOf(bytes, start, end)), value)
+  }
+
+  #admit (topic: Topic, value: number): Topic {
+    const slot = value & this.#mask
+    const isOpen = this.#slots[slot] === undefined || this.#asked[slot] === value
+    this.#asked[slot] = value
+    topic.isFleeting = !isOpen || topic.bytes.length > longestKept
+    if (topic.isFleeting) return topic
+    this.#hashes[slot] = value
+    return this.#slots[slot] = topic
   }
 
   /** The topic of that name. */
@@ -59,9 +77,11 @@ export class TopicTable {
   }
 }
 
-// A copy: a slice would keep its whole chunk of 64 KiB alive.
+// A copy: a slice would keep its whole chunk of 64 KiB alive. Byte by byte, since `copy` would make a view of the source first.
 function copyOf (bytes: Buffer, start: number, end: number): Buffer {
-  return Buffer.from(bytes.subarray(start, end))
+  const copy = Buffer.allocUnsafe(end - start)
+  for (let i = start; i < end; i++) copy[i - start] = bytes[i] as number
+  return copy
 }
 
 function hash (bytes: Buffer, start: number, end: number): number {
