@@ -79,8 +79,8 @@ function routes (name: string, ...sessions: readonly (readonly string[])[]): Cos
 }
 
 /** As it comes off the wire the first time. */
-function anew ({ name, bytes }: Topic): Topic {
-  const topic = new Topic(name, bytes)
+function anew ({ name, byteLength }: Topic): Topic {
+  const topic = new Topic(name, byteLength)
   topic.isFleeting = true
   return topic
 }

@@ -36,7 +36,7 @@ export class MessageCodec {
 
   /** How many bytes `write` needs. */
   lengthOf ({ topic, expiresAt, publisher, encodedProperties, payloadLength }: Message): number {
-    return fixedBytes + topic.bytes.length + (expiresAt === Infinity ? 0 : expiryBytes) +
+    return fixedBytes + topic.byteLength + (expiresAt === Infinity ? 0 : expiryBytes) +
       (publisher === undefined ? 0 : publisherBytes + this.#bytesOf(publisher).length) + encodedProperties.length + payloadLength
   }
 

@@ -100,7 +100,7 @@ export class Message {
   get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }
 
   /** Bytes that the message occupies while it is kept, roughly. */
-  get size (): number { return this.payloadLength + this.topic.bytes.length + overhead }
+  get size (): number { return this.payloadLength + this.topic.byteLength + overhead }
 
   /**
    * Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so the payload

@@ -57,7 +57,7 @@ export function decodeMessageProperties (bytes: Buffer): MessageProperties | und
 
 /** Remaining Length (section 2.1.4) of the PUBLISH. */
 export function publishRemainingLength (content: PublishContent, head: PublishHead): number {
-  const topic = 2 + (head.omitTopic ? 0 : content.topic.bytes.length)
+  const topic = 2 + (head.omitTopic ? 0 : content.topic.byteLength)
   const length = topic + (head.qos === 0 ? 0 : 2) + content.payloadLength
   if (head.version !== 5) return length
   const properties = propertyLength(content, head)

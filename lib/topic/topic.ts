@@ -6,8 +6,9 @@ import { decodeUtf8 } from '../base/utf8.ts'
  */
 export class Topic {
   readonly name: string
-  /** The name in UTF-8, without the length before it. */
-  readonly bytes: Buffer
+  /** Bytes of the name in UTF-8. */
+  readonly byteLength: number
+  #bytes: Buffer | undefined = undefined
   /** What the router last found out about this topic; it knows itself when that is out of date. */
   plan: object | undefined = undefined
   /** Whether it was found fit to be published to; the broker's limits are the same for all who use it. */
@@ -15,10 +16,13 @@ export class Topic {
   /** Whether the next message of that name has another `Topic`, so that it is in vain to remember anything here. */
   isFleeting = false
 
-  constructor (name: string, bytes: Buffer = Buffer.from(name)) {
+  constructor (name: string, byteLength: number = Buffer.byteLength(name)) {
     this.name = name
-    this.bytes = bytes
+    this.byteLength = byteLength
   }
+
+  /** The name in UTF-8, without the length before it. Made when somebody is to get it: most messages of topics that come now and then are only kept. */
+  get bytes (): Buffer { return this.#bytes ??= Buffer.from(this.name) }
 }
 
 /** The topic of a PUBLISH that names none, because a Topic Alias stands for it (section 3.3.2.3.4). */
@@ -57,14 +61,14 @@ export class TopicTable {
     const slot = value & this.#mask
     const known = this.#slots[slot]
     if (known !== undefined && this.#hashes[slot] === value && isSame(known.bytes, bytes, start, end)) return known
-    return this.#admit(new Topic(decodeUtf8(bytes, start, end), copyOf(bytes, start, end)), value)
+    return this.#admit(new Topic(decodeUtf8(bytes, start, end), end - start), value)
   }
 
   #admit (topic: Topic, value: number): Topic {
     const slot = value & this.#mask
     const isOpen = this.#slots[slot] === undefined || this.#asked[slot] === value
     this.#asked[slot] = value
-    topic.isFleeting = !isOpen || topic.bytes.length > longestKept
+    topic.isFleeting = !isOpen || topic.byteLength > longestKept
     if (topic.isFleeting) return topic
     this.#hashes[slot] = value
     return this.#slots[slot] = topic
@@ -75,13 +79,6 @@ export class TopicTable {
     const bytes = Buffer.from(name)
     return this.intern(bytes, 0, bytes.length)
   }
-}
-
-// A copy: a slice would keep its whole chunk of 64 KiB alive. Byte by byte, since `copy` would make a view of the source first.
-function copyOf (bytes: Buffer, start: number, end: number): Buffer {
-  const copy = Buffer.allocUnsafe(end - start)
-  for (let i = start; i < end; i++) copy[i - start] = bytes[i] as number
-  return copy
 }
 
 function hash (bytes: Buffer, start: number, end: number): number {
