@@ -74,7 +74,7 @@ t.test('a table of topics gives each its name, and the same object again where i
     const table = new TopicTable(2)
     for (const name of names) {
       const topic = table.named(name)
-      if (topic.name !== name || topic.bytes.toString() !== name) return false
+      if (topic.name !== name || topic.bytes.toString() !== name || topic.byteLength !== topic.bytes.length) return false
       if (topic.isFleeting === (table.named(name) === topic)) return false
     }
     return true
