@@ -27,13 +27,19 @@ function joined (packet: Packet): Packet {
   return { type, dup, qos, retain, topic, packetIdentifier, properties, payload }
 }
 
+/** Whether its topic got a slot of the table depends on what came before. */
+function settled (packet: Packet): Packet {
+  if (packet.type === PacketType.publish) packet.topic.isFleeting = false
+  return packet
+}
+
 /** All packets of the chunks; checks what must hold for any bytes. */
 function decodeAll (decoder: Decoder, chunks: readonly Buffer[], packets: Packet[] = []): Packet[] {
   let received = 0
   for (const chunk of chunks) {
     received += chunk.length
     decoder.push(chunk)
-    for (let packet = decoder.next(); packet !== undefined; packet = decoder.next()) packets.push(packet)
+    for (let packet = decoder.next(); packet !== undefined; packet = decoder.next()) packets.push(settled(packet))
     assert.ok(packets.length <= received / 2, 'a packet takes two bytes')
     assert.ok(decoder.pendingBytes <= decoder.maximumPacketSize, 'no more is held than one packet may have')
     assert.ok(decoder.pendingBytes <= received)
