@@ -9,7 +9,7 @@ import { ErrorCode, type MqttError, type Store } from '../lib/index.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey, positionKey, type Range, type TableName } from '../plugins/lmdb/layout.ts'
-import { encodeRecord } from '../plugins/lmdb/log/record.ts'
+import { checksumOf, encodeRecord } from '../plugins/lmdb/log/record.ts'
 import { WriteBatch, type Write } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll, type Contents } from './contract/store-contents.ts'
 import { randomOf, StoreModel } from './contract/store-model.ts'
@@ -160,7 +160,8 @@ t.test('a machine that stops', async t => {
 t.test('a store that was not closed', async t => {
   const key = (number: number): Buffer => numberKey(number)
   const put = (number: number, value: string): Write => ({ table: 'bodies', key: key(number), value: Buffer.from(value) })
-  const record = (generation: number, boot: number, writes: readonly Write[]): Buffer => encodeRecord(writes, batchOf(writes).bytes, { generation, boot })
+  const record = (generation: number, boot: number, writes: readonly Write[], before?: Buffer): Buffer =>
+    encodeRecord(writes, batchOf(writes).bytes, { generation, boot }, before && checksumOf(before))
 
   /** What is found of three bodies where the log has these files. */
   async function found (t: Test, even: readonly Buffer[], odd: readonly Buffer[]): Promise<(string | undefined)[]> {
@@ -175,12 +176,14 @@ t.test('a store that was not closed', async t => {
 
   await t.test('has left two generations, of which the second comes later', async t => {
     const removed = { table: 'bodies', key: key(2), value: undefined } as const
-    t.strictSame(await found(t, [record(2, 0, [put(1, 'newer')]), record(2, 0, [put(3, 'newest')])], [record(1, 0, [put(1, 'new'), removed])]), ['newer', undefined, 'newest'])
+    const newer = record(2, 0, [put(1, 'newer')])
+    t.strictSame(await found(t, [newer, record(2, 0, [put(3, 'newest')], newer)], [record(1, 0, [put(1, 'new'), removed])]), ['newer', undefined, 'newest'])
   })
 
   await t.test('has left what LMDB had already, or another time since the machine was started; neither counts', async t => {
     t.strictSame(await found(t, [record(0, 0, [put(1, 'past')])], [record(1, 1, [put(2, 'past')])]), ['old', 'old', undefined])
-    t.strictSame(await found(t, [], [record(1, 0, [put(1, 'new')]), record(3, 0, [put(2, 'past')])]), ['new', 'old', undefined])
+    const wanted = record(1, 0, [put(1, 'new')])
+    t.strictSame(await found(t, [], [wanted, record(3, 0, [put(2, 'past')], wanted)]), ['new', 'old', undefined])
   })
 
   await t.test('has all of it after many generations', async t => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { currentBoot } from '../disk/checkpoint.ts'
 import type { Write, WriteBatch } from '../write-batch.ts'
-import { decodeRecords, encodeRecord, recordLength, type RecordHead } from './record.ts'
+import { checksumOf, decodeRecords, encodeRecord, recordLength, type RecordHead } from './record.ts'
 
 /** Of each of the two files, from the beginning on, so that writing to them changes nothing else on the disk. */
 const fileBytes = 1024 * 1024
@@ -27,6 +27,8 @@ export class Log {
   #generation: number
   /** Where the next record is written. */
   #end = 0
+  /** Of the record before that. */
+  #checksum = 0
 
   private constructor (files: readonly FileHandle[], generation: number, isSynced: boolean) {
     this.#files = files
@@ -63,7 +65,7 @@ export class Log {
 
   /** @throws Error of the operating system; then the batch was not written */
   async append ({ writes, bytes }: WriteBatch): Promise<void> {
-    const record = encodeRecord(writes, bytes, { generation: this.#generation, boot: this.#boot })
+    const record = encodeRecord(writes, bytes, { generation: this.#generation, boot: this.#boot }, this.#checksum)
     try {
       await writeAll(this.#file, record, this.#end)
       if (this.#isSynced) await this.#file.datasync()
@@ -72,12 +74,14 @@ export class Log {
       throw error
     }
     this.#end += record.length
+    this.#checksum = checksumOf(record)
   }
 
   /** The next generation begins, in the file of the last but one, which LMDB has. */
   next (): void {
     this.#generation++
     this.#end = 0
+    this.#checksum = 0
   }
 
   async close (): Promise<void> {

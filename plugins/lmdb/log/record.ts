@@ -2,8 +2,8 @@ import { crc32 } from 'node:zlib'
 import { tableNames } from '../layout.ts'
 import type { Write } from '../write-batch.ts'
 
-// A record: checksum of what follows (4 bytes), length of all of it (4), generation (6), boot (4), then for each write:
-// table (1), length of the key (2), length of the value (4), key, value.
+// A record: checksum of what follows, and of all records before it (4 bytes), length of all of it (4), generation (6), boot (4), then for
+// each write: table (1), length of the key (2), length of the value (4), key, value.
 const lengthOffset = 4
 const generationOffset = 8
 const bootOffset = 14
@@ -25,16 +25,19 @@ export function recordLength (writes: readonly Write[], bytes: number): number {
   return headBytes + writes.length * writeBytes + bytes
 }
 
-export function encodeRecord (writes: readonly Write[], bytes: number, { generation, boot }: RecordHead): Buffer {
+/** @param before the checksum of the record before it; 0 for the first of a file */
+export function encodeRecord (writes: readonly Write[], bytes: number, { generation, boot }: RecordHead, before = 0): Buffer {
   const record = Buffer.allocUnsafe(recordLength(writes, bytes))
   record.writeUInt32BE(record.length, lengthOffset)
   record.writeUIntBE(generation, generationOffset, bootOffset - generationOffset)
   record.writeUInt32BE(boot, bootOffset)
   let at = headBytes
   for (const write of writes) at = encodeWrite(write, record, at)
-  record.writeUInt32BE(crc32(record.subarray(lengthOffset)), 0)
+  record.writeUInt32BE(crc32(record.subarray(lengthOffset), before), 0)
   return record
 }
+
+export function checksumOf (record: Buffer): number { return record.readUInt32BE(0) }
 
 function encodeWrite ({ table, key, value }: Write, record: Buffer, at: number): number {
   record[at] = tableNames.indexOf(table)
@@ -44,22 +47,26 @@ function encodeWrite ({ table, key, value }: Write, record: Buffer, at: number):
   return value === undefined ? at : at + value.copy(record, at)
 }
 
-/** The writes of all records of a generation in a file, up to the first that is not whole: what follows was not acknowledged. */
+/**
+ * The writes of all records of a generation in a file, up to the first that is not whole: what follows was not acknowledged. It may be anything,
+ * a message with the bytes of a record too, so a record knows the one before it, which nobody does who sends a message.
+ */
 export function * decodeRecords (file: Buffer, isWanted: (head: RecordHead) => boolean): Generator<Write> {
-  for (let at = 0; ;) {
-    const record = recordAt(file, at)
+  for (let at = 0, before = 0; ;) {
+    const record = recordAt(file, at, before)
     if (record === undefined || !isWanted(headOf(record))) return
     yield * decodeWrites(record)
     at += record.length
+    before = checksumOf(record)
   }
 }
 
-function recordAt (file: Buffer, at: number): Buffer | undefined {
+function recordAt (file: Buffer, at: number, before: number): Buffer | undefined {
   if (at + headBytes > file.length) return undefined
   const length = file.readUInt32BE(at + lengthOffset)
   if (length < headBytes || at + length > file.length) return undefined
   const record = file.subarray(at, at + length)
-  return crc32(record.subarray(lengthOffset)) === record.readUInt32BE(0) ? record : undefined
+  return crc32(record.subarray(lengthOffset), before) === checksumOf(record) ? record : undefined
 }
 
 function headOf (record: Buffer): RecordHead {

@@ -1,0 +1,116 @@
+import t, { type Test } from 'tap'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { ErrorCode, type MqttError } from '../lib/index.ts'
+import { Environment } from '../plugins/lmdb/environment.ts'
+import { lmdbPersistence } from '../plugins/lmdb/index.ts'
+import { numberKey } from '../plugins/lmdb/layout.ts'
+import { encodeRecord } from '../plugins/lmdb/log/record.ts'
+import { encodeJson } from '../plugins/lmdb/records.ts'
+import { WriteBatch, type Write } from '../plugins/lmdb/write-batch.ts'
+import { ofAnotherBoot } from './support/power-cut.ts'
+
+const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-attack-'))
+t.teardown(() => { rmSync(scratch, { recursive: true }) })
+
+const logs = ['log-even', 'log-odd'] as const
+const newDirectory = (): string => mkdtempSync(join(scratch, 'd'))
+
+async function environmentAt (t: Test, path: string, isSynced = true): Promise<Environment> {
+  const environment = await Environment.open({ path, readOnly: false, isSynced })
+  t.teardown(() => environment.close())
+  return environment
+}
+
+/** The files as they are now: what is found after the process was killed. */
+function copyOf (path: string): string {
+  const copy = newDirectory()
+  cpSync(path, copy, { recursive: true, filter: file => !file.includes('in-use') })
+  return copy
+}
+
+/** The same after the machine has stopped. */
+function cutOff (path: string): string {
+  const copy = copyOf(path)
+  writeFileSync(join(copy, 'checkpoint'), ofAnotherBoot(copy))
+  return copy
+}
+
+const put = (number: number, value: string | Buffer): Write => ({ table: 'bodies', key: numberKey(number), value: Buffer.from(value as string) })
+
+function batchOf (...writes: Write[]): WriteBatch {
+  const batch = new WriteBatch()
+  for (const { table, key, value } of writes) batch.write({ name: table }, key, value)
+  return batch
+}
+
+function bodyOf ({ tables }: Environment, number: number): string | undefined {
+  return tables.bodies.getBinary(numberKey(number))?.toString()
+}
+
+async function failureOf (action: () => Promise<unknown>): Promise<MqttError> {
+  try {
+    await action()
+  } catch (error) {
+    return error as MqttError
+  }
+  throw new Error('it did not fail')
+}
+
+type Method = (...values: unknown[]) => Promise<unknown>
+
+/** The prototype that has a method. */
+function ownerOf (object: object, method: string): Record<string, Method> {
+  const owner = Object.getPrototypeOf(object) as Record<string, Method>
+  return Object.hasOwn(owner, method) ? owner : ownerOf(owner, method)
+}
+
+/** Something else in the place of a method while something is done. */
+async function replaced<T> (object: object, method: string, replacement: (original: Method) => Method, action: () => Promise<T>): Promise<T> {
+  const owner = ownerOf(object, method)
+  const original = owner[method] as Method
+  owner[method] = replacement(original)
+  try {
+    return await action()
+  } finally {
+    owner[method] = original
+  }
+}
+
+const fault = (): Promise<never> => Promise.reject(Object.assign(new Error('EIO: a fault'), { code: 'EIO' }))
+
+/** From the next wait for the disk on, it cannot be written to either. */
+async function withFailingDisk<T> (path: string, action: () => Promise<T>): Promise<T> {
+  const file = await open(join(path, 'data.mdb'))
+  try {
+    let isFailing = false
+    const write = (original: Method): Method => function (this: unknown, ...values) { return isFailing ? fault() : original.apply(this, values) }
+    const datasync = (): Method => () => {
+      isFailing = true
+      return fault()
+    }
+    return await replaced(file, 'write', write, () => replaced(file, 'datasync', datasync, action))
+  } finally {
+    await file.close()
+  }
+}
+
+t.test('what is found behind the last record of a file', async t => {
+  await t.test('is no record, even if it was a message that looks like one', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    const wanted = batchOf(put(9, 'forged'))
+    const forged = encodeRecord(wanted.writes, wanted.bytes, { generation: 3, boot: 0 })
+    await environment.commit(batchOf(put(1, Buffer.concat([Buffer.alloc(100), forged, Buffer.alloc(100)]))))
+    await environment.commitThrough(batchOf(put(2, 'x')))
+    await environment.commit(batchOf(put(3, 'y')))
+    await environment.commitThrough(batchOf(put(4, 'z')))
+    await environment.commit(batchOf(put(5, Buffer.alloc(100))))
+    const left = await environmentAt(t, copyOf(path))
+    t.equal(left.tables.bodies.getBinary(numberKey(5))?.length, 100)
+    t.equal(bodyOf(left, 9), undefined)
+  })
+})
