@@ -114,3 +114,43 @@ t.test('what is found behind the last record of a file', async t => {
     t.equal(bodyOf(left, 9), undefined)
   })
 })
+
+t.test('a commit that was refused while the disk took nothing', async t => {
+  const refuse = async (environment: Environment, path: string): Promise<void> => {
+    const { message } = await withFailingDisk(path, () => failureOf(() => environment.commit(batchOf(put(1, 'refused')))))
+    t.match(message, 'EIO')
+  }
+
+  await t.test('does not come back over one of many entries', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    await refuse(environment, path)
+    await environment.commitThrough(batchOf(put(1, 'last')))
+    t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), 'last')
+    await environment.commit(batchOf(put(2, 'more')))
+    t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), 'last')
+  })
+
+  await t.test('does not come back under one of the next generation', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    for (let i = 0; i < 8; i++) await environment.commit(batchOf(put(2, Buffer.alloc(127_000))))
+    await refuse(environment, path)
+    const slowly = (original: Method): Method => async function (this: unknown, ...values) {
+      await setTimeout(200)
+      return original.apply(this, values)
+    }
+    await replaced(environment.lmdbTable('bodies'), 'batch', slowly, () => environment.commit(batchOf(put(2, Buffer.alloc(127_000)))))
+    t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), undefined)
+  })
+
+  await t.test('does not come back after LMDB has failed too', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    await refuse(environment, path)
+    await replaced(environment.lmdbTable('bodies'), 'batch', () => fault, () => failureOf(() => environment.commitThrough(batchOf(put(1, 'lost'))))).catch(() => undefined)
+    await environment.commit(batchOf(put(2, 'more')))
+    await environment.commitThrough(batchOf(put(1, 'last')))
+    t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), 'last')
+  })
+})

@@ -121,14 +121,21 @@ export class Environment implements TableSource {
 
   async #append (log: Log, batch: WriteBatch): Promise<void> {
     if (this.#moving === undefined) await this.#applyAgain()
+    if (this.#isDoubtful) await this.#settle()
     if (!log.hasRoomFor(batch)) await this.#rotate()
     await this.#reserve(batch)
     try {
       await log.append(batch)
     } catch (error) {
+      this.#gathering.isDoubtful = true
       throw describe(error, this.#options.path)
     }
     this.#gathering.add(batch.writes)
+  }
+
+  /** A record may be found again whose writers were told that it failed, until LMDB has the generation that it would be part of. */
+  get #isDoubtful (): boolean {
+    return this.#gathering.isDoubtful || this.#applying?.isDoubtful === true
   }
 
   async #rotate (): Promise<void> {

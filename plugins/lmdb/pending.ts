@@ -9,13 +9,16 @@ const lastTables = tableNames.toReversed()
 /** What the log has and LMDB has not: the newest write for each key. */
 export class Pending {
   readonly places: Places = new Places()
+  /** The log may have a record that is none of this, of a commit that was refused: nobody knows whether the disk has it crossed out. */
+  isDoubtful = false
   readonly #tables: ReadonlyMap<TableName, PendingTable> = new Map(tableNames.map(name => [name, new PendingTable(name)]))
   /** Of keys and values, those included that have been overwritten since. */
   #bytes = 0
 
   get bytes (): number { return this.#bytes }
 
-  get isEmpty (): boolean { return this.#bytes === 0 }
+  /** LMDB need not hear of it. */
+  get isEmpty (): boolean { return this.#bytes === 0 && !this.isDoubtful }
 
   add (writes: Iterable<Write>): void {
     for (const write of writes) {
