@@ -144,6 +144,21 @@ t.test('a commit that was refused while the disk took nothing', async t => {
     t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), undefined)
   })
 
+  await t.test('is no reason not to bring to LMDB what was due meanwhile', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    await environment.commit(batchOf(put(1, 'x')))
+    const slowly = (): Method => async () => {
+      await setTimeout(1_300)
+      return fault()
+    }
+    const file = await open(join(path, 'data.mdb'))
+    await replaced(file, 'datasync', slowly, () => failureOf(() => environment.commit(batchOf(put(2, 'refused')))))
+    await file.close()
+    await setTimeout(300)
+    t.equal(environment.lmdbTable('bodies').getBinary(numberKey(1))?.toString(), 'x')
+  })
+
   await t.test('does not come back after LMDB has failed too', async t => {
     const path = newDirectory()
     const environment = await environmentAt(t, path)

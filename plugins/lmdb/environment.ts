@@ -75,9 +75,9 @@ export class Environment implements TableSource {
       else await this.commitThrough(batch)
     } finally {
       this.#isCommitting = false
+      if (this.#isDue) this.#startMoving()
+      else if (!this.#gathering.isEmpty) this.#timer ??= setTimeout(this.#expired, intervalMs).unref()
     }
-    if (this.#isDue) this.#startMoving()
-    else if (!this.#gathering.isEmpty) this.#timer ??= setTimeout(this.#expired, intervalMs).unref()
   }
 
   /** The same in LMDB itself, behind all that was committed before. */
