@@ -169,3 +169,30 @@ t.test('a commit that was refused while the disk took nothing', async t => {
     t.equal(bodyOf(await environmentAt(t, copyOf(path)), 1), 'last')
   })
 })
+
+t.test('a store that fails behind the commits', { skip: process.platform !== 'linux' }, async t => {
+  const filesOf = (path: string): string[] => readdirSync('/proc/self/fd').flatMap(name => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${name}`)]
+    } catch {
+      return []
+    }
+  }).filter(name => name.startsWith(path)).sort()
+
+  for (const isSynced of [true, false]) {
+    await t.test(`is opened again once, though a commit comes meanwhile (${isSynced ? 'power' : 'process'})`, async t => {
+      const path = newDirectory()
+      const environment = await environmentAt(t, path, isSynced)
+      const before = filesOf(path)
+      await replaced(environment.lmdbTable('bodies'), 'batch', () => fault, async () => {
+        for (let i = 0; i < 11; i++) await environment.commit(batchOf(put(2, Buffer.alloc(100_000)))) // the log is full, so this goes to LMDB behind the last one
+        for (let i = 0; i < 10_000 && !environment.isBroken; i++) await setImmediate()
+        t.match((await failureOf(() => environment.recover())).message, 'works now')
+      })
+      await environment.commit(batchOf(put(1, 'y')))
+      await environment.commitThrough(batchOf(put(20, 'z')))
+      t.strictSame(filesOf(path), before)
+      t.equal(bodyOf(environment, 1), 'y')
+    })
+  }
+})

@@ -102,8 +102,13 @@ export class Environment implements TableSource {
    * @throws MqttError
    */
   async recover (): Promise<never> {
-    await this.#moving // which may be opening the files already
-    return this.#files.recover()
+    this.#isCommitting = true
+    try {
+      await this.#moving // which may be opening the files as well
+      return await this.#files.recover()
+    } finally {
+      this.#isCommitting = false
+    }
   }
 
   /** Goes on with what a process has left that did not close the store. */

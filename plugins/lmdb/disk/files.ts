@@ -177,7 +177,7 @@ export class Files {
     this.#tables ??= this.#openTables(root)
     if (readOnly) return
     this.#room ??= await Room.open(path, usageOf(root, this.#tables))
-    if (!isSynced) this.#checkpoints = await Checkpoints.start(path, () => snapshotOf(root))
+    if (!isSynced) this.#checkpoints ??= await Checkpoints.start(path, () => snapshotOf(root))
   }
 
   async #closeFiles (): Promise<void> {
