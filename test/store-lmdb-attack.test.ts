@@ -196,3 +196,25 @@ t.test('a store that fails behind the commits', { skip: process.platform !== 'li
     })
   }
 })
+
+t.test('a machine that stops, where commits do not wait for the disk', async t => {
+  await t.test('leaves each commit whole or not at all, though a process was killed before while LMDB was given what the log had', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path, false)
+    const commits = Array.from({ length: 20 }, (_, commit) => Array.from({ length: 60 }, (_, i) => i * 20 + commit))
+    for (const numbers of commits) await environment.commit(batchOf(...numbers.map(number => put(number, 'x'))))
+    const killed: string[] = []
+    const batch = (original: Method): Method => function (this: unknown, ...values) {
+      killed.push(copyOf(path))
+      return original.apply(this, values)
+    }
+    await replaced(environment.lmdbTable('bodies'), 'batch', batch, () => environment.commitThrough(batchOf(put(9_999, 'x'))))
+    for (const copy of killed) {
+      await environmentAt(t, copy, false)
+      const rest = cutOff(copy)
+      for (const name of logs) rmSync(join(rest, name), { force: true }) // nobody has waited for the disk to have them
+      const left = await environmentAt(t, rest, false)
+      t.ok(commits.every(numbers => new Set(numbers.map(number => bodyOf(left, number))).size === 1))
+    }
+  })
+})

@@ -16,7 +16,7 @@ const appliedKey = Buffer.from('log')
 
 /**
  * Everything that was committed: what LMDB has, and what it will get. A commit is durable as soon as the log has it. What has gathered
- * there goes to LMDB behind the commits, in few transactions, each of which changes a page once for many of them.
+ * there goes to LMDB behind the commits, in one transaction that changes a page once for many of them.
  */
 export class Environment implements TableSource {
   readonly tables: Tables = Object.fromEntries(tableNames.map(name => [name, new MergedTable(name, this)])) as unknown as Tables
@@ -84,7 +84,7 @@ export class Environment implements TableSource {
   async commitThrough (batch: WriteBatch): Promise<void> {
     await this.#settle()
     await this.#reserve(batch)
-    await this.#files.write([batch.writes], batch.bytes)
+    await this.#files.write(batch.writes, batch.bytes)
   }
 
   /** @throws MqttError when not all of it could be brought to LMDB; the next one who opens it does that then */
@@ -191,10 +191,10 @@ export class Environment implements TableSource {
     this.#applying = undefined
   }
 
-  /** With the last transaction LMDB knows that it has all of the generation; before that, all of it would be written once more. */
+  /** All of it and the number of the generation, or nothing: what LMDB has is what some commit has left, at any time. */
   async #write (pending: Pending, generation: number): Promise<void> {
     pending.add([{ table: 'meta', key: appliedKey, value: encodeCount(generation) }])
-    await this.#files.write(pending.transactions(), pending.bytes)
+    await this.#files.write(pending.writes, pending.bytes)
   }
 
   async #closeLog (log: Log): Promise<void> {

@@ -1,9 +1,6 @@
 import { numberBytes, tableNames, type Range, type TableName } from './layout.ts'
 import { Places, type Write } from './write-batch.ts'
 
-/** Entries that one transaction of LMDB writes at most: the main thread hands them over in one go. */
-const transactionWrites = 1_024
-
 const lastTables = tableNames.toReversed()
 
 /** What the log has and LMDB has not: the newest write for each key. */
@@ -32,24 +29,8 @@ export class Pending {
   /** In the order of their keys. */
   within (table: TableName, range: Range): Run { return this.#table(table).within(range) }
 
-  /**
-   * All of it, by the order of tables and keys, so that each transaction changes pages that the others do not. The last one has all of
-   * `meta`: what the store believes of itself is true of all of them only.
-   */
-  * transactions (): Generator<Write[]> {
-    let writes: Write[] = []
-    for (const name of lastTables) {
-      const run = this.within(name, {})
-      for (let index = 0; index < run.length; index++) {
-        if (writes.length >= transactionWrites && name !== 'meta') {
-          yield writes
-          writes = []
-        }
-        writes.push(run.at(index) as Write)
-      }
-    }
-    yield writes
-  }
+  /** By the order of tables and keys, so that LMDB comes to each page once; what the store believes of itself (`meta`) comes last. */
+  get writes (): Write[] { return lastTables.flatMap(name => this.#table(name).all) }
 
   #table (name: TableName): PendingTable { return this.#tables.get(name) as PendingTable }
 }
@@ -85,6 +66,10 @@ class PendingTable {
   within ({ start, end, reverse = false }: Range): Run {
     const [low, high] = reverse ? [end, start] : [start, end]
     if (low !== undefined) return this.#groups.get(this.#prefixOf(low))?.between(low, high, reverse) ?? []
+    return this.all
+  }
+
+  get all (): Write[] {
     const groups = [...this.#groups].sort(([a], [b]) => a < b ? -1 : 1)
     return groups.flatMap(([, group]) => group.all)
   }

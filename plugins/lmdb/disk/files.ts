@@ -92,14 +92,14 @@ export class Files {
   }
 
   /**
-   * One transaction after the other, each of them all or none, that another thread carries out.
-   * @param bytes of keys and values of all of them
+   * All of it or nothing: it is one transaction, that another thread carries out.
+   * @param bytes of keys and values
    * @throws MqttError (as a rejection)
    */
-  async write (transactions: Iterable<readonly Write[]>, bytes: number): Promise<void> {
+  async write (writes: readonly Write[], bytes: number): Promise<void> {
     await this.#begin()
     try {
-      for (const writes of transactions) await this.#transact(writes)
+      await this.#transact(writes)
     } catch (error) {
       const reason = describe(await commitErrorOf(error), this.#options.path)
       await this.#reopen()
