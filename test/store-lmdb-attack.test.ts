@@ -217,4 +217,13 @@ t.test('a machine that stops, where commits do not wait for the disk', async t =
       t.ok(commits.every(numbers => new Set(numbers.map(number => bodyOf(left, number))).size === 1))
     }
   })
+
+  await t.test('leaves what had waited for the disk in a process before', async t => {
+    const used = newDirectory()
+    await (await environmentAt(t, used)).commit(batchOf(put(1, 'on the disk')))
+    const path = copyOf(used)
+    const environment = await environmentAt(t, path, false)
+    for (let i = 0; i < 40; i++) await environment.commit(batchOf(put(2, Buffer.alloc(100_000))))
+    t.equal(bodyOf(await environmentAt(t, cutOff(path), false), 1), 'on the disk')
+  })
 })

@@ -119,6 +119,7 @@ export class Environment implements TableSource {
     if (!this.#gathering.isEmpty) {
       await this.#files.reserve(() => this.#demand(), () => Promise.resolve())
       await this.#write(this.#gathering, generation)
+      await this.#files.checkpoint() // before the log is written over: it may be on the disk, as LMDB is not yet
       this.#gathering = new Pending()
     }
     this.#log = await openLog(path, generation + 1, isSynced)

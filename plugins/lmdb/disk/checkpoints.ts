@@ -65,6 +65,15 @@ export class Checkpoints {
   }
 
   /**
+   * The same for who cannot go on without.
+   * @throws MqttError
+   */
+  async force (): Promise<void> {
+    await this.settle()
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /**
    * A commit begins.
    * @throws Error of the operating system, or MqttError: the last checkpoint could not be made, and before anything else there has to be one
    */

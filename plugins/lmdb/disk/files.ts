@@ -108,6 +108,12 @@ export class Files {
     this.#checkpoints?.end(bytes)
   }
 
+  /**
+   * From here on the store does not come back to what was before.
+   * @throws Error of the operating system, or MqttError
+   */
+  async checkpoint (): Promise<void> { await this.#checkpoints?.force() }
+
   async #begin (): Promise<void> {
     try {
       await this.#checkpoints?.begin()
