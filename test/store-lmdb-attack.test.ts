@@ -227,3 +227,16 @@ t.test('a machine that stops, where commits do not wait for the disk', async t =
     t.equal(bodyOf(await environmentAt(t, cutOff(path), false), 1), 'on the disk')
   })
 })
+
+t.test('a log that is not for this store', async t => {
+  await t.test('is left alone where a newer version has written it', async t => {
+    const path = newDirectory()
+    const environment = await environmentAt(t, path)
+    await environment.commitThrough(batchOf({ table: 'meta', key: Buffer.from('format'), value: encodeJson({ schema: 1_000, createdBy: '99.0.0' }) }))
+    await environment.commit(batchOf(put(1, 'x')))
+    const copy = copyOf(path)
+    const store = lmdbPersistence({ path: copy })
+    t.equal((await failureOf(async () => { await store.open() })).code, ErrorCode.storeTooNew)
+    for (const name of logs) t.ok(existsSync(join(copy, name)) && readFileSync(join(copy, name)).equals(readFileSync(join(path, name))), name)
+  })
+})

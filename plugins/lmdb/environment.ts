@@ -8,6 +8,7 @@ import { Log, logSignature, readLog, removeLog } from './log/log.ts'
 import { MergedTable, type LmdbTable, type TableSource } from './merged-table.ts'
 import { Pending } from './pending.ts'
 import { decodeCount, encodeCount } from './records.ts'
+import { readFormat } from './state.ts'
 import type { Write, WriteBatch } from './write-batch.ts'
 
 /** Milliseconds after which LMDB is given what there is, little as it may be. */
@@ -114,6 +115,7 @@ export class Environment implements TableSource {
   /** Goes on with what a process has left that did not close the store. */
   async #resume (): Promise<void> {
     const { path, isSynced } = this.#options
+    readFormat(this.#files.tables, path) // the log of a newer version is nothing that this one knows
     const { writes, generation } = readLog(path, this.#applied)
     this.#gathering.add(writes)
     if (!this.#gathering.isEmpty) {

@@ -1,5 +1,5 @@
 import { storeTooNew, version, type Changes, type StoreState } from '../../lib/index.ts'
-import { schema, type Tables } from './layout.ts'
+import { schema, type Table, type Tables } from './layout.ts'
 import { decodeJson, encodeJson, type FormatRecord, type StateRecord } from './records.ts'
 import type { WriteBatch } from './write-batch.ts'
 
@@ -17,12 +17,9 @@ export class State {
   #nextBody: number
 
   /** @throws MqttError when a newer version has written the store */
-  constructor ({ meta }: Tables, path: string) {
-    const stored = meta.getBinary(formatKey)
-    const format = stored === undefined ? undefined : decodeJson(stored) as FormatRecord
-    if (format !== undefined) expectKnown(format, path)
-    this.wantsFormat = format?.schema !== schema
-    const state = meta.getBinary(stateKey)
+  constructor (tables: Tables, path: string) {
+    this.wantsFormat = readFormat(tables, path)?.schema !== schema
+    const state = tables.meta.getBinary(stateKey)
     this.#stored = state === undefined ? { nextSession: 1, nextBody: 1 } : decodeJson(state) as StateRecord
     this.#nextSession = this.#stored.nextSession
     this.#nextBody = this.#stored.nextBody
@@ -49,6 +46,15 @@ export class State {
 
   /** It was committed. */
   stored (record: StateRecord): void { this.#stored = record }
+}
+
+/** @throws MqttError when a newer version has written the store */
+export function readFormat ({ meta }: { readonly meta: Pick<Table, 'getBinary'> }, path: string): FormatRecord | undefined {
+  const stored = meta.getBinary(formatKey)
+  if (stored === undefined) return undefined
+  const format = decodeJson(stored) as FormatRecord
+  expectKnown(format, path)
+  return format
 }
 
 /** What a store is told first. */
