@@ -239,4 +239,12 @@ t.test('a log that is not for this store', async t => {
     t.equal((await failureOf(async () => { await store.open() })).code, ErrorCode.storeTooNew)
     for (const name of logs) t.ok(existsSync(join(copy, name)) && readFileSync(join(copy, name)).equals(readFileSync(join(path, name))), name)
   })
+
+  await t.test('is not read into a new one', async t => {
+    const used = newDirectory()
+    await (await environmentAt(t, used)).commit(batchOf(put(1, 'x')))
+    const path = copyOf(used)
+    rmSync(join(path, 'data.mdb'))
+    t.equal(bodyOf(await environmentAt(t, path), 1), undefined)
+  })
 })

@@ -1,5 +1,6 @@
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { ErrorCode } from '../../lib/index.ts'
+import { isNew } from './disk/directory.ts'
 import { Files, type FileOptions } from './disk/files.ts'
 import type { Demand } from './disk/room.ts'
 import { describe } from './errors.ts'
@@ -45,6 +46,7 @@ export class Environment implements TableSource {
 
   /** @throws Error of the operating system or of LMDB, or MqttError */
   static async open (options: FileOptions): Promise<Environment> {
+    if (!options.readOnly && isNew(options.path)) await removeLog(options.path) // it is of a store that is gone
     const environment = new Environment(options, await Files.open(options))
     try {
       if (!options.readOnly) await environment.#resume()
