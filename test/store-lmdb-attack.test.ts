@@ -1,13 +1,16 @@
 import t, { type Test } from 'tap'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate, setTimeout } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { ErrorCode, type MqttError } from '../lib/index.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey } from '../plugins/lmdb/layout.ts'
+import { readLog } from '../plugins/lmdb/log/log.ts'
 import { encodeRecord } from '../plugins/lmdb/log/record.ts'
 import { encodeJson } from '../plugins/lmdb/records.ts'
 import { WriteBatch, type Write } from '../plugins/lmdb/write-batch.ts'
@@ -247,4 +250,19 @@ t.test('a log that is not for this store', async t => {
     rmSync(join(path, 'data.mdb'))
     t.equal(bodyOf(await environmentAt(t, path), 1), undefined)
   })
+})
+
+t.test('whoever only looks at a store reads it while the broker that uses it is closed', async t => {
+  const path = newDirectory()
+  await (await Environment.open({ path, readOnly: false, isSynced: true })).close()
+  const names = logs.map(name => join(path, name))
+  const worker = new Worker(`const { writeFileSync, rmSync } = require('node:fs')
+    for (;;) for (const name of ${JSON.stringify(names)}) { writeFileSync(name, ''); rmSync(name) }`, { eval: true })
+  try {
+    await once(worker, 'online')
+    for (let i = 0; i < 20_000; i++) readLog(path, 0)
+  } finally {
+    await worker.terminate()
+  }
+  t.strictSame(readLog(path, 0).writes, [])
 })

@@ -3,6 +3,7 @@ import { open, rm, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { currentBoot } from '../disk/checkpoint.ts'
+import { causeOf } from '../errors.ts'
 import type { Write, WriteBatch } from '../write-batch.ts'
 import { checksumOf, decodeRecords, encodeRecord, recordLength, type RecordHead } from './record.ts'
 
@@ -106,13 +107,21 @@ export function readLog (path: string, applied: number): { readonly writes: read
   const writes: Write[] = []
   let generation = applied
   for (const wanted of [applied + 1, applied + 2]) {
-    const name = namesIn(path)[wanted % 2] as string
-    if (!existsSync(name)) continue
     const count = writes.length
-    writes.push(...decodeRecords(readFileSync(name), (head: RecordHead) => head.generation === wanted && boots.has(head.boot)))
+    writes.push(...decodeRecords(contentOf(namesIn(path)[wanted % 2] as string), (head: RecordHead) => head.generation === wanted && boots.has(head.boot)))
     if (writes.length > count) generation = wanted
   }
   return { writes, generation }
+}
+
+/** Nothing where there is no such file, or was one until now: a broker that is closed removes it. */
+function contentOf (name: string): Buffer {
+  try {
+    return readFileSync(name)
+  } catch (error) {
+    if (causeOf(error) !== 'ENOENT') throw error
+    return Buffer.alloc(0)
+  }
 }
 
 /** Changes with the files. */
