@@ -266,3 +266,16 @@ t.test('whoever only looks at a store reads it while the broker that uses it is 
   }
   t.strictSame(readLog(path, 0).writes, [])
 })
+
+t.test('a store that had 2 ** 32 - 1 generations of its log has more', async t => {
+  const path = newDirectory()
+  const environment = await environmentAt(t, path)
+  await environment.commitThrough(batchOf({ table: 'meta', key: Buffer.from('log'), value: numberKey(2 ** 32 - 1) }))
+  const later = copyOf(path)
+  const store = await environmentAt(t, later)
+  await store.commit(batchOf(put(1, 'x')))
+  await store.commitThrough(batchOf(put(2, 'y')))
+  await store.commit(batchOf(put(3, 'z')))
+  const left = await environmentAt(t, copyOf(later))
+  t.strictSame([1, 2, 3].map(number => bodyOf(left, number)), ['x', 'y', 'z'])
+})

@@ -4,11 +4,10 @@ import { isNew } from './disk/directory.ts'
 import { Files, type FileOptions } from './disk/files.ts'
 import type { Demand } from './disk/room.ts'
 import { describe } from './errors.ts'
-import { tableNames, type TableName, type Tables } from './layout.ts'
+import { numberKey, numberOf, tableNames, type TableName, type Tables } from './layout.ts'
 import { Log, logSignature, readLog, removeLog } from './log/log.ts'
 import { MergedTable, type LmdbTable, type TableSource } from './merged-table.ts'
 import { Pending } from './pending.ts'
-import { decodeCount, encodeCount } from './records.ts'
 import { readFormat } from './state.ts'
 import type { Write, WriteBatch } from './write-batch.ts'
 
@@ -198,7 +197,7 @@ export class Environment implements TableSource {
 
   /** All of it and the number of the generation, or nothing: what LMDB has is what some commit has left, at any time. */
   async #write (pending: Pending, generation: number): Promise<void> {
-    pending.add([{ table: 'meta', key: appliedKey, value: encodeCount(generation) }])
+    pending.add([{ table: 'meta', key: appliedKey, value: numberKey(generation) }])
     await this.#files.write(pending.writes, pending.bytes)
   }
 
@@ -227,8 +226,8 @@ export class Environment implements TableSource {
 
   /** The generation that LMDB had last. */
   get #applied (): number {
-    const count = this.#files.tables.meta.getBinary(appliedKey)
-    return count === undefined ? 0 : decodeCount(count)
+    const number = this.#files.tables.meta.getBinary(appliedKey)
+    return number === undefined ? 0 : numberOf(number)
   }
 
   /** Another process may write: what it has in the log is read again after each turn in which that may have changed. */
