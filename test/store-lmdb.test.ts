@@ -174,8 +174,9 @@ t.test('what cannot be opened is told with what to do, and does no harm', async 
       t.equal(code, ErrorCode.storeTooNew)
       for (const part of [path, version, 'layout 4', '9.0.0']) t.match(message, part)
     }
-    await tamper(path, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"0.0.1","schema":1}')) })
-    t.equal((await contentsOf(await opened(t, path))).sessions.size, 2)
+    const older = await filled(t)
+    await tamper(older, ({ meta }, batch) => { batch.write(meta, Buffer.from('format'), Buffer.from('{"createdBy":"0.0.1","schema":1}')) })
+    t.equal((await contentsOf(await opened(t, older))).sessions.size, 2)
   })
 
   await t.test('a path that is no directory, and one that nobody may make', async t => {
