@@ -13,7 +13,7 @@ const fileBytes = 1024 * 1024
 const maximumBytes = 256 * 1024
 /** The same for entries that have a page each, however many commits are gathered. */
 const maximumScattered = 64
-/** Of a generation: they are handed over to LMDB in one go, some 5 ms in which nothing else runs. */
+/** Of a generation: they are handed over to LMDB in one go, in which nothing else runs. */
 const maximumEntries = 8_192
 
 /**
