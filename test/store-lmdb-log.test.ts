@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ErrorCode, type MqttError, type Store } from '../lib/index.ts'
+import { Room, type Demand } from '../plugins/lmdb/disk/room.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey, positionKey, type Range, type TableName } from '../plugins/lmdb/layout.ts'
@@ -248,6 +249,41 @@ t.test('when the disk fails', async t => {
     t.strictSame(environment.tables.bodies.getBinary(numberKey(1)), Buffer.of(1))
     const left = await environmentAt(t, copyOf(path))
     t.strictSame(left.tables.bodies.getBinary(numberKey(1)), Buffer.of(1))
+  })
+})
+
+t.test('on a full disk', async t => {
+  const mebibyte = 1024 * 1024
+  const large = { places: 1_000, bytes: mebibyte, isGrowing: false }
+  const small = { places: 1, bytes: 100, isGrowing: false }
+
+  /** Whether there is room behind 8 MiB that are used, of which so much is free again, once what waits has gone to LMDB. */
+  async function hasRoom (sizeMebibytes: number, reusableMebibytes: number, demand: Demand): Promise<boolean> {
+    const path = newDirectory()
+    writeFileSync(join(path, 'data.mdb'), '')
+    truncateSync(join(path, 'data.mdb'), Math.floor(sizeMebibytes * mebibyte))
+    const room = await Room.open(path, { usedBytes: () => 8 * mebibyte, reusableBytes: () => reusableMebibytes * mebibyte })
+    let current: Demand = { ...demand, places: demand.places + large.places, bytes: demand.bytes + large.bytes }
+    const settle = (): Promise<void> => {
+      current = demand
+      return Promise.resolve()
+    }
+    try {
+      return await withFault(path, 'write', 'ENOSPC', () => room.reserve(() => current, settle).then(() => true, () => false))
+    } finally {
+      await room.close()
+    }
+  }
+
+  await t.test('what waits goes to LMDB before anything is refused, so that a store can be emptied however full it is', async t => {
+    t.equal(await hasRoom(9, 0, small), true)
+    t.equal(await hasRoom(8.1, 8, small), false, 'but LMDB never writes without room')
+    t.equal(await hasRoom(12, 0, { ...small, isGrowing: true }), true)
+  })
+
+  await t.test('the last room is not for messages, until half of the store is free again', async t => {
+    t.equal(await hasRoom(9, 1, { ...small, isGrowing: true }), false)
+    t.equal(await hasRoom(9, 5, { ...small, isGrowing: true }), true)
   })
 })
 

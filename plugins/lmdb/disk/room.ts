@@ -64,7 +64,7 @@ export class Room {
   async reserve (demand: () => Demand, settle: () => Promise<void>): Promise<void> {
     if (this.#isScarce) await settle()
     const missing = this.#missing(demand(), 1)
-    if (missing > 0) await this.#extend(missing, settle, () => this.#missing(demand(), 1 / 2) <= 0 && this.#isHalfEmpty)
+    if (missing > 0) await this.#extend(missing, settle, () => this.#missing(demand(), this.#isHalfEmpty ? 1 / 2 : 1) <= 0)
   }
 
   async close (): Promise<void> {
