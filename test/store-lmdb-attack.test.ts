@@ -1,19 +1,20 @@
-import t, { type Test } from 'tap'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { ErrorCode, type MqttError } from '../lib/index.ts'
+import { ErrorCode } from '../lib/index.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey } from '../plugins/lmdb/layout.ts'
 import { readLog } from '../plugins/lmdb/log/log.ts'
 import { encodeRecord } from '../plugins/lmdb/log/record.ts'
 import { encodeJson } from '../plugins/lmdb/records.ts'
-import { WriteBatch, type Write } from '../plugins/lmdb/write-batch.ts'
+import type { Write } from '../plugins/lmdb/write-batch.ts'
+import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/lmdb-environment.ts'
 import { ofAnotherBoot } from './support/power-cut.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-attack-'))
@@ -21,19 +22,6 @@ t.teardown(() => { rmSync(scratch, { recursive: true }) })
 
 const logs = ['log-even', 'log-odd'] as const
 const newDirectory = (): string => mkdtempSync(join(scratch, 'd'))
-
-async function environmentAt (t: Test, path: string, isSynced = true): Promise<Environment> {
-  const environment = await Environment.open({ path, readOnly: false, isSynced })
-  t.teardown(() => environment.close())
-  return environment
-}
-
-/** The files as they are now: what is found after the process was killed. */
-function copyOf (path: string): string {
-  const copy = newDirectory()
-  cpSync(path, copy, { recursive: true, filter: file => !file.includes('in-use') })
-  return copy
-}
 
 /** The same after the machine has stopped. */
 function cutOff (path: string): string {
@@ -44,31 +32,8 @@ function cutOff (path: string): string {
 
 const put = (number: number, value: string | Buffer): Write => ({ table: 'bodies', key: numberKey(number), value: Buffer.from(value as string) })
 
-function batchOf (...writes: Write[]): WriteBatch {
-  const batch = new WriteBatch()
-  for (const { table, key, value } of writes) batch.write({ name: table }, key, value)
-  return batch
-}
-
 function bodyOf ({ tables }: Environment, number: number): string | undefined {
   return tables.bodies.getBinary(numberKey(number))?.toString()
-}
-
-async function failureOf (action: () => Promise<unknown>): Promise<MqttError> {
-  try {
-    await action()
-  } catch (error) {
-    return error as MqttError
-  }
-  throw new Error('it did not fail')
-}
-
-type Method = (...values: unknown[]) => Promise<unknown>
-
-/** The prototype that has a method. */
-function ownerOf (object: object, method: string): Record<string, Method> {
-  const owner = Object.getPrototypeOf(object) as Record<string, Method>
-  return Object.hasOwn(owner, method) ? owner : ownerOf(owner, method)
 }
 
 /** Something else in the place of a method while something is done. */

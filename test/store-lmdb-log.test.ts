@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ErrorCode, type MqttError, type Store } from '../lib/index.ts'
+import { ErrorCode, type Store } from '../lib/index.ts'
 import { Room, type Demand } from '../plugins/lmdb/disk/room.ts'
-import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey, positionKey, type Range, type TableName } from '../plugins/lmdb/layout.ts'
 import { checksumOf, encodeRecord } from '../plugins/lmdb/log/record.ts'
-import { WriteBatch, type Write } from '../plugins/lmdb/write-batch.ts'
+import type { Write } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll, type Contents } from './contract/store-contents.ts'
 import { randomOf, StoreModel } from './contract/store-model.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
+import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/lmdb-environment.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-'))
 t.teardown(() => { rmSync(scratch, { recursive: true }) })
@@ -27,19 +27,6 @@ async function opened (t: Test, path: string): Promise<Store> {
   t.teardown(() => store.close())
   await store.open()
   return store
-}
-
-async function environmentAt (t: Test, path: string, isSynced = true): Promise<Environment> {
-  const environment = await Environment.open({ path, readOnly: false, isSynced })
-  t.teardown(() => environment.close())
-  return environment
-}
-
-/** The files as they are now: what is found after the process was killed. */
-function copyOf (path: string): string {
-  const copy = newDirectory()
-  cpSync(path, copy, { recursive: true, filter: file => !file.includes('in-use') })
-  return copy
 }
 
 async function contentsAt (path: string): Promise<Contents> {
@@ -62,33 +49,12 @@ async function positionsAt (path: string): Promise<number[]> {
   }
 }
 
-function batchOf (writes: readonly Write[]): WriteBatch {
-  const batch = new WriteBatch()
-  for (const { table, key, value } of writes) batch.write({ name: table }, key, value)
-  return batch
-}
-
-async function failureOf (action: () => Promise<unknown>): Promise<MqttError> {
-  try {
-    await action()
-  } catch (error) {
-    return error as MqttError
-  }
-  throw new Error('it did not fail')
-}
-
-/** The prototype that has a method. */
-function ownerOf<K extends string> (object: object, method: K): Record<K, unknown> {
-  const owner = Object.getPrototypeOf(object) as Record<K, unknown>
-  return Object.hasOwn(owner, method) ? owner : ownerOf(owner, method)
-}
-
 /** A method of files fails while something is done. */
 async function withFault<T> (path: string, method: 'write' | 'datasync', code: string, action: () => Promise<T>): Promise<T> {
   const file = await open(join(path, 'data.mdb'))
   const handles = ownerOf(file, method)
   await file.close()
-  const { [method]: original } = handles
+  const original = handles[method] as Method
   handles[method] = () => Promise.reject(Object.assign(new Error(`${code}: a fault`), { code }))
   try {
     return await action()
@@ -162,13 +128,13 @@ t.test('a store that was not closed', async t => {
   const key = (number: number): Buffer => numberKey(number)
   const put = (number: number, value: string): Write => ({ table: 'bodies', key: key(number), value: Buffer.from(value) })
   const record = (generation: number, boot: number, writes: readonly Write[], before?: Buffer): Buffer =>
-    encodeRecord(writes, batchOf(writes).bytes, { generation, boot }, before && checksumOf(before))
+    encodeRecord(writes, batchOf(...writes).bytes, { generation, boot }, before && checksumOf(before))
 
   /** What is found of three bodies where the log has these files. */
   async function found (t: Test, even: readonly Buffer[], odd: readonly Buffer[]): Promise<(string | undefined)[]> {
     const path = newDirectory()
     const first = await environmentAt(t, path)
-    await first.commitThrough(batchOf([put(1, 'old'), put(2, 'old')]))
+    await first.commitThrough(batchOf(put(1, 'old'), put(2, 'old')))
     await first.close()
     for (const [index, records] of [even, odd].entries()) writeFileSync(join(path, logs[index] as string), Buffer.concat([...records, Buffer.alloc(100)]))
     const { tables } = await environmentAt(t, path)
@@ -221,7 +187,7 @@ t.test('when the disk fails', async t => {
       const environment = await environmentAt(t, path, isSynced)
       const { bodies } = environment.tables
       const write = (number: number, bytes = 50_000): Promise<void> =>
-        environment.commit(batchOf([{ table: 'bodies', key: numberKey(number), value: Buffer.alloc(bytes, number) }]))
+        environment.commit(batchOf({ table: 'bodies', key: numberKey(number), value: Buffer.alloc(bytes, number) }))
       let count = 0
       environment.lmdbTable('bodies').put = () => { throw new Error('broken') }
       renameSync(path, `${path}-away`)
@@ -245,7 +211,7 @@ t.test('when the disk fails', async t => {
     await (await opened(t, path)).close()
     const environment = await withFault(path, 'write', 'ENOSPC', () => environmentAt(t, path))
     t.notOk(logs.some(name => existsSync(join(path, name))))
-    await environment.commit(batchOf([{ table: 'bodies', key: numberKey(1), value: Buffer.of(1) }]))
+    await environment.commit(batchOf({ table: 'bodies', key: numberKey(1), value: Buffer.of(1) }))
     t.strictSame(environment.tables.bodies.getBinary(numberKey(1)), Buffer.of(1))
     const left = await environmentAt(t, copyOf(path))
     t.strictSame(left.tables.bodies.getBinary(numberKey(1)), Buffer.of(1))
@@ -301,7 +267,7 @@ t.test('what is read is what was committed, wherever it is by then', async t => 
   })
 
   const environment = await environmentAt(t, newDirectory(), false)
-  const large = batchOf([{ table: 'bodies', key: numberKey(1), value: Buffer.alloc(60_000) }])
+  const large = batchOf({ table: 'bodies', key: numberKey(1), value: Buffer.alloc(60_000) })
   const models = new Map(tables.map(name => [name, new Map<string, Buffer>()]))
 
   function expectSame (name: typeof tables[number], { session, position, isToEnd, reverse, limit }: typeof range extends fc.Arbitrary<infer R> ? R : never): void {
@@ -326,7 +292,7 @@ t.test('what is read is what was committed, wherever it is by then', async t => 
       if (change === undefined) {
         for (let i = 0; i < 18; i++) await environment.commit(large) // the log is full, so what was before goes to LMDB while the next is committed
       } else {
-        await (change.isDirect ? environment.commitThrough(batchOf(change.writes)) : environment.commit(batchOf(change.writes)))
+        await (change.isDirect ? environment.commitThrough(batchOf(...change.writes)) : environment.commit(batchOf(...change.writes)))
         for (const { table, key, value } of change.writes) {
           if (value === undefined) models.get(table)?.delete(key.toString('latin1'))
           else models.get(table)?.set(key.toString('latin1'), value)
