@@ -16,7 +16,7 @@ export interface Entry {
   readonly value: Buffer
 }
 
-/** What was committed, ordered by key. It may not be changed. */
+/** What was committed, ordered by key. What `getRange` gives may not be changed; `getBinary` gives a copy. */
 export interface Table {
   readonly name: TableName
   getBinary (key: Buffer): Buffer | undefined

@@ -29,7 +29,10 @@ export class Pending {
   /** In the order of their keys. */
   within (table: TableName, range: Range): Run { return this.#table(table).within(range) }
 
-  /** By the order of tables and keys, so that LMDB comes to each page once; what the store believes of itself (`meta`) comes last. */
+  /**
+   * By the order of tables and keys, so that LMDB comes to each page once. What the store believes of itself (`meta`) comes last: should one of
+   * them not be taken, LMDB keeps those before it, and must not believe that it has the generation.
+   */
   get writes (): Write[] { return lastTables.flatMap(name => this.#table(name).all) }
 
   #table (name: TableName): PendingTable { return this.#tables.get(name) as PendingTable }

@@ -104,7 +104,7 @@ export class Log {
     try {
       await writeAll(this.#file, Buffer.alloc(length), this.#end)
     } catch {
-      // the next record takes its place; that this one failed is told in any case
+      // LMDB has noted the end of the generation before anything else is committed, which strikes it out as well
     }
   }
 }
