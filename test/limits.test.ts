@@ -55,6 +55,14 @@ t.test('every limit has a default that is in force, and wrong values are refused
   }
 })
 
+t.test('maximumPacketSize: as it comes a payload of 1 MiB passes, whatever its topic', async t => {
+  const [client] = await connect(await startBroker(t))
+  const topicName = 'a'.repeat(defaultLimits.maximumTopicLength)
+  await client.subscribe(topicName)
+  client.publish(topicName, 'x'.repeat(2 ** 20))
+  t.equal((await client.payloads())[0]?.length, 2 ** 20)
+})
+
 limit({ maximumPacketSize: 100 }, 'is announced, and a larger packet is answered with 0x95 as soon as its header is there', async (t, test) => {
   const [client, connack] = await connect(test)
   t.equal(connack.properties?.maximumPacketSize, 100)

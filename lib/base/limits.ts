@@ -1,6 +1,6 @@
 /** What one Client, and all of them together, may ask of the broker. Each limit is on by default; `docs/limits.md` lists them. */
 export interface Limits {
-  /** Bytes of one Control Packet from a connected Client; announced as Maximum Packet Size (3.2.2.3.6). Default 1 MiB. */
+  /** Bytes of one Control Packet from a connected Client; announced as Maximum Packet Size (3.2.2.3.6). Default 1,088 KiB: a payload of 1 MiB with its topic. */
   maximumPacketSize: number
   /** Bytes of the CONNECT packet, checked before anything of it is buffered. Default 64 KiB. */
   maximumConnectSize: number
@@ -67,7 +67,7 @@ const MiB = 1024 * KiB
 
 /** The defaults of {@link Limits}; `memoryHighWaterMark` is set for the machine when the broker is built. */
 export const defaultLimits: Readonly<Limits> = {
-  maximumPacketSize: MiB,
+  maximumPacketSize: 1088 * KiB,
   maximumConnectSize: 64 * KiB,
   connectTimeoutMs: 10_000,
   maximumClientIdentifierLength: 256,
