@@ -13,6 +13,7 @@ import { Connections } from './connection/connections.ts'
 import { readProxyHeader } from './connection/proxied-stream.ts'
 import type { ProxyAddress } from './connection/proxy-protocol.ts'
 import { roundMs } from './connection/rounds.ts'
+import { StraightWrites } from './connection/straight-writes.ts'
 import { StreamTransport } from './connection/stream-transport.ts'
 import { WebSocketGate } from './connection/websocket-gate.ts'
 import type { UpgradeOptions, WebSocketOptions } from './connection/websocket-options.ts'
@@ -89,6 +90,7 @@ export class Broker<Data = unknown, Attached = Data> {
   readonly #timers: (() => void)[] = []
   /** Streams whose PROXY protocol header has not come yet. */
   readonly #unproxied = new Set<Duplex>()
+  readonly #writes = new StraightWrites()
   readonly #closeTimeoutMs: number
   readonly #sysIntervalMs: number
   #connectionCount = 0
@@ -324,7 +326,7 @@ export class Broker<Data = unknown, Attached = Data> {
       return
     }
     const info = streamConnectionInfo(++this.#connectionCount, stream, name, this.#parts.clock.now())
-    this.#connections.accept(new StreamTransport(stream, withProxyAddress(info, address)))
+    this.#connections.accept(new StreamTransport(stream, withProxyAddress(info, address), this.#writes))
   }
 
   #makeGate (): WebSocketGate {
