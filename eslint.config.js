@@ -4,21 +4,34 @@ import tseslint from 'typescript-eslint'
 // Floors, low to high; folders of one floor do not know each other. A file imports from its own folder and from lower floors.
 const floors = [['base'], ['topic'], ['packet'], ['contract'], ['hooks', 'store'], ['session'], ['router'], ['cluster'], ['protocol'], ['connection']]
 
-const floorRules = floors.flatMap((folders, floor) => folders.map(folder => {
+// The same within a folder that has folders of its own; '.' is what lies in it directly.
+const floorsWithin = { connection: ['proxy', '.', 'websocket'] }
+
+const top = { group: ['**/broker.ts', '**/options.ts', '**/index.ts', '**/plugins/**'], message: 'the top is imported by the top only' }
+
+const rule = (files, patterns) => ({ files: [files], rules: { 'no-restricted-imports': ['error', { patterns }] } })
+
+const floorRules = floors.flatMap((folders, floor) => folders.flatMap(folder => {
   const allowed = [...floors.slice(0, floor).flat(), folder]
   const forbidden = floors.flat().filter(other => !allowed.includes(other))
-  return {
-    files: [`lib/${folder}/**/*.ts`],
-    rules: {
-      'no-restricted-imports': ['error', {
-        patterns: [
-          ...forbidden.map(other => ({ group: [`**/${other}/**`], message: `lib/${folder}/ may not know lib/${other}/` })),
-          { group: ['**/broker.ts', '**/options.ts', '**/index.ts', '**/plugins/**'], message: 'the top is imported by the top only' },
-        ],
-      }],
-    },
-  }
+  const patterns = [...forbidden.map(other => ({ group: [`**/${other}/**`], message: `lib/${folder}/ may not know lib/${other}/` })), top]
+  return [rule(`lib/${folder}/**/*.ts`, patterns), ...innerRules(folder, patterns)]
 }))
+
+function innerRules (folder, patterns) {
+  const inner = floorsWithin[folder] ?? []
+  return inner.map((part, floor) => {
+    const above = inner.slice(floor + 1).map(other => ({
+      regex: other === '.' ? '^\\.\\./[^./][^/]*$' : `^\\.\\.?/${other}/`,
+      message: `${nameOf(folder, part)} may not know ${nameOf(folder, other)}`,
+    }))
+    return rule(part === '.' ? `lib/${folder}/*.ts` : `lib/${folder}/${part}/**/*.ts`, [...patterns, ...above])
+  })
+}
+
+function nameOf (folder, part) {
+  return part === '.' ? `lib/${folder}/ itself` : `lib/${folder}/${part}/`
+}
 
 export default defineConfig(
   { ignores: ['dist', '.tap', '**/*.js', '**/*.mjs'] },

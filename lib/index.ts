@@ -29,7 +29,7 @@ export { storeFailed, storeFull, storeInUse, storeTooNew } from './contract/stor
 export { memoryStore } from './store/memory-store.ts'
 export type { Subscription, SubscriptionOptions } from './contract/subscription.ts'
 export type * from './contract/standard-schema.ts'
-export type { UpgradeOptions, UpgradeRefusal, Verified, VerifyResult, WebSocketOptions } from './connection/websocket-options.ts'
+export type { UpgradeOptions, UpgradeRefusal, Verified, VerifyResult, WebSocketOptions } from './connection/websocket/websocket-options.ts'
 export type { PublishOptions, RequestOptions } from './local-client.ts'
 export type { ClusterClient, ClusterView } from './cluster-view.ts'
 export type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'

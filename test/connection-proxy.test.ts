@@ -3,10 +3,10 @@ import fc from 'fast-check'
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 import { Duplex } from 'node:stream'
 import { MqttError } from '../lib/base/errors.ts'
-import { formatIPv6, isIPv4 as isOurIPv4, isIPv6 as isOurIPv6 } from '../lib/connection/address.ts'
+import { formatIPv6, isIPv4 as isOurIPv4, isIPv6 as isOurIPv6 } from '../lib/connection/proxy/address.ts'
 import { streamConnectionInfo, withProxyAddress } from '../lib/connection/connection-info.ts'
-import { forwardedAddress } from '../lib/connection/forwarded.ts'
-import { ProxyHeader, type ProxyAddress, type ProxyHeaderResult } from '../lib/connection/proxy-protocol.ts'
+import { forwardedAddress } from '../lib/connection/proxy/forwarded.ts'
+import { ProxyHeader, type ProxyAddress, type ProxyHeaderResult } from '../lib/connection/proxy/proxy-protocol.ts'
 
 const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex')
 const after = Buffer.from('what follows')

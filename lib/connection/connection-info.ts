@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { PeerCertificate } from 'node:tls'
 import type { ConnectionInfo } from '../contract/hooks.ts'
-import type { ProxyAddress } from './proxy-protocol.ts'
+import type { ProxyAddress } from './proxy/proxy-protocol.ts'
 
 /** What a `net.Socket` or `tls.TLSSocket` has beyond a Duplex; none of it is there for other streams. */
 interface SocketLike {

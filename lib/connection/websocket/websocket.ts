@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream'
 import { WebSocket, type RawData } from 'ws'
-import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { ConnectionInfo } from '../contract/hooks.ts'
-import type { Transport, TransportListener } from './transport.ts'
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { ConnectionInfo } from '../../contract/hooks.ts'
+import type { Transport, TransportListener } from '../transport.ts'
 
 const drainMark = 64 * 1024
 const normalClosure = 1000

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
-import { ErrorCode, MqttError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { Clock } from '../contract/clock.ts'
+import { ErrorCode, MqttError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { Clock } from '../../contract/clock.ts'
 import { ProxyHeader, type ProxyAddress } from './proxy-protocol.ts'
 
 /**

@@ -1,5 +1,5 @@
-import { ErrorCode, MqttError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
+import { ErrorCode, MqttError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
 import { formatIPv4, formatIPv6, isIPv4, isIPv6 } from './address.ts'
 
 /** Who connected to whom, as the proxy in front saw it. Unix sockets have paths and no ports. */

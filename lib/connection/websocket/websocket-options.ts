@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { optionInvalid } from '../base/errors.ts'
-import type { MaybePromise } from '../contract/hooks.ts'
+import { optionInvalid } from '../../base/errors.ts'
+import type { MaybePromise } from '../../contract/hooks.ts'
 
 /** Lets an upgrade through, and says who came. */
 export interface Verified {
