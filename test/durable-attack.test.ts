@@ -1,33 +1,13 @@
 import t from 'tap'
 import { defaultLimits } from '../lib/base/limits.ts'
-import { createBroker, memoryStore, ReasonCode } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type PublishPacket } from '../lib/packet/packets.ts'
 import { World } from './support/durable-world.ts'
-import { FakeClock } from './support/fake-clock.ts'
-import { FaultyStore } from './support/faulty-store.ts'
-import { exactly, lasting, open, payloadsOf, puback, pubrec, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, puback, receiveAll } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
+import { comeBack, leaveSubscribed, numbers, publishTogether, sleeping } from './support/sleeper.ts'
 
-const sleeping = (fields: Partial<ConnectPacket> = {}): Partial<ConnectPacket> => lasting({ clientIdentifier: 'sleeper', ...fields })
 const narrow = (receiveMaximum: number): Partial<ConnectPacket> => sleeping({ properties: { sessionExpiryInterval: 3600, receiveMaximum } })
-const numbers = (count: number, from = 0): string[] => Array.from({ length: count }, (_, i) => String(from + i))
-
-async function leaveSubscribed ({ test }: World, topicFilter = 'a', fields: Partial<ConnectPacket> = {}): Promise<void> {
-  const [client] = await open(test, sleeping(fields))
-  await client.subscribe(topicFilter, { qos: 2 })
-  await client.vanish()
-}
-
-async function publish ({ test }: World, payloads: readonly string[], fields: { qos?: 1 | 2, topicName?: string, expiry?: number } = {}): Promise<void> {
-  const { qos = 1, topicName = 'a', expiry } = fields
-  const properties = expiry === undefined ? {} : { properties: { messageExpiryInterval: expiry } }
-  await Promise.all(payloads.map(async payload => { await test.broker.publish(topicName, payload, { qos, ...properties }) }))
-}
-
-async function comeBack ({ test }: World, fields: Partial<ConnectPacket> = {}): Promise<PublishPacket[]> {
-  return receiveAll((await open(test, sleeping(fields)))[0])
-}
 
 /** A Client that has sent CONNECT, and been told nothing yet. */
 function connecting ({ test }: World, fields: Partial<ConnectPacket>): PacketClient {
@@ -43,7 +23,7 @@ for (const isBack of [true, false]) {
   t.test(`a connection that ends while a page is being read loses nothing, and the order stays${isBack ? ', though the next is there before the page is' : ''}`, async t => {
     const world = await World.start(t)
     await leaveSubscribed(world)
-    await publish(world, numbers(1200))
+    await publishTogether(world, numbers(1200))
     const [first] = await open(world.test, narrow(1))
     const received: PublishPacket[] = []
     world.store.holds = 'fetches'
@@ -65,7 +45,7 @@ for (const isBack of [true, false]) {
 t.test('rights that are taken back while a page is being read hold for that page, too', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, numbers(10))
+  await publishTogether(world, numbers(10))
   world.store.holds = 'fetches'
   const [client] = await open(world.test, sleeping())
   world.test.broker.hook({ authorizeDeliver: () => false })
@@ -79,7 +59,7 @@ t.test('rights that are taken back while a page is being read hold for that page
 t.test('rights that are taken back while the store cannot be read are so once it can', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, numbers(10))
+  await publishTogether(world, numbers(10))
   world.store.fetchFailures = 1
   world.test.broker.hook({ authorizeDeliver: ({ message }) => message.payload.toString() === '7' })
   await world.test.broker.revalidate()
@@ -92,22 +72,22 @@ t.test('rights that are taken back while the store cannot be read are so once it
 t.test('a queue of which everything was taken out holds up nothing that comes later', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, numbers(3))
+  await publishTogether(world, numbers(3))
   await world.crash()
   let isAllowed = false
   world.test.broker.hook({ authorizeDeliver: () => isAllowed })
   const [client] = await open(world.test, sleeping())
   t.strictSame(payloadsOf(await receiveAll(client)), [])
   isAllowed = true
-  await publish(world, ['later'])
+  await publishTogether(world, ['later'])
   t.strictSame(payloadsOf(await receiveAll(client)), ['later'])
 })
 
 t.test('messages in a stored queue are dropped when they expire, each at its time', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, ['1'], { expiry: 10 })
-  await publish(world, ['2'], { expiry: 200 })
+  await publishTogether(world, ['1'], { expiry: 10 })
+  await publishTogether(world, ['2'], { expiry: 200 })
   await world.test.clock.advance(100_000)
   t.equal(drops(world).length, 1)
   await world.test.clock.advance(300_000)
@@ -118,7 +98,7 @@ t.test('messages that were in memory when their Client left are dropped when the
   const world = await World.start(t)
   await leaveSubscribed(world)
   const [client] = await open(world.test, narrow(1))
-  await publish(world, numbers(3), { expiry: 10 })
+  await publishTogether(world, numbers(3), { expiry: 10 })
   await client.vanish()
   await world.test.clock.advance(200_000)
   t.equal(drops(world).length, 2, 'one is in flight')
@@ -128,12 +108,12 @@ for (const end of ['crash', 'restart'] as const) {
   t.test(`messages that expire in a stored queue after a ${end} are dropped, and make room`, async t => {
     const world = await World.start(t, { limits: { ...defaultLimits, maximumQueuedMessages: 3 } })
     await leaveSubscribed(world)
-    await publish(world, numbers(3), { expiry: 10 })
+    await publishTogether(world, numbers(3), { expiry: 10 })
     await world[end]()
     await world.test.clock.advance(200_000)
-    await publish(world, ['makes the broker look'])
+    await publishTogether(world, ['makes the broker look'])
     await settled()
-    await publish(world, ['new'])
+    await publishTogether(world, ['new'])
     t.strictSame(drops(world), ['drop queueFull sleeper', ...Array<string>(3).fill('drop expired sleeper')])
     t.equal(world.test.broker.metrics.queuedMessages, 1)
     t.strictSame(payloadsOf(await comeBack(world)), ['new'])
@@ -142,14 +122,14 @@ for (const end of ['crash', 'restart'] as const) {
   t.test(`gaps in a stored queue cost no message after a ${end}: a queue that is counted too high is not full`, async t => {
     const world = await World.start(t, { limits: { ...defaultLimits, maximumQueuedMessages: 10 } })
     await leaveSubscribed(world)
-    await publish(world, ['first'])
-    await publish(world, numbers(5), { expiry: 10 })
+    await publishTogether(world, ['first'])
+    await publishTogether(world, numbers(5), { expiry: 10 })
     await world.test.clock.advance(100_000)
-    await publish(world, numbers(9))
+    await publishTogether(world, numbers(9))
     await world[end]()
     const [client] = await open(world.test, narrow(1))
     await client.vanish()
-    await publish(world, ['last'])
+    await publishTogether(world, ['last'])
     await settled()
     t.strictSame(payloadsOf(await comeBack(world)), ['first', ...numbers(9), 'last'])
     t.strictSame(drops(world), Array<string>(5).fill('drop expired sleeper'))
@@ -161,7 +141,7 @@ for (const end of ['crash', 'restart'] as const) {
 t.test('a Client that leaves costs no look through its queue where nothing of it is shared', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, numbers(3000))
+  await publishTogether(world, numbers(3000))
   const [client] = await open(world.test, narrow(1))
   let fetches = 0
   const fetch = world.store.fetch.bind(world.store)
@@ -176,119 +156,9 @@ t.test('a Client that leaves costs no look through its queue where nothing of it
 t.test('a message that is too large for its Client gives its place in the window to the next (QoS 2) [MQTT-3.1.2-25]', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, ['x'.repeat(1000), 'small'], { qos: 2 })
+  await publishTogether(world, ['x'.repeat(1000), 'small'], { qos: 2 })
   const received = await comeBack(world, { properties: { sessionExpiryInterval: 3600, receiveMaximum: 1, maximumPacketSize: 200 } })
   t.strictSame(payloadsOf(received), ['small'])
-})
-
-// --- The store fails
-
-t.test('QoS 2 messages keep their order though the store refuses a commit while the next is gathered [MQTT-4.6.0-6]', async t => {
-  const world = await World.start(t)
-  await leaveSubscribed(world)
-  await publish(world, ['a', 'b'])
-  await publish(world, ['1'], { qos: 2 })
-  const [client] = await open(world.test, narrow(2))
-  const first = await client.messages()
-  world.store.holds = 'commits'
-  client.send(...first.map(({ packetIdentifier }) => puback(packetIdentifier)))
-  await settled()
-  const publishing = publish(world, ['2'], { qos: 2 })
-  await settled()
-  world.store.isFailing = true
-  await world.store.release()
-  await world.freeDisk()
-  await publishing
-  t.strictSame(payloadsOf(await receiveAll(client)), ['1', '2'])
-})
-
-t.test('a store that fails is asked again once a second, whoever waits for it', async t => {
-  const world = await World.start(t)
-  await leaveSubscribed(world)
-  await publish(world, ['1'], { qos: 2 })
-  const [client] = await open(world.test, sleeping())
-  const [message] = await client.messages()
-  world.store.isFailing = true
-  const { metrics } = world.test.broker
-  client.send(pubrec(message?.packetIdentifier ?? 0))
-  await settled()
-  await settled()
-  t.equal(metrics.storeFailures, 1)
-  await world.test.clock.advance(3_000)
-  t.equal(metrics.storeFailures, 4)
-  await world.freeDisk()
-})
-
-t.test('a commit of 200,000 changes that is refused is part of the next', async t => {
-  const world = await World.start(t, { limits: { ...defaultLimits, maximumQueuedMessages: 1_000_000, maximumQueuedBytes: 2 ** 31, maximumTotalQueuedBytes: 2 ** 32 } })
-  for (const clientIdentifier of numbers(200)) await leaveSubscribed(world, 'a', { clientIdentifier, properties: { sessionExpiryInterval: 100 } })
-  await publish(world, numbers(1000))
-  world.store.isFailing = true
-  await world.test.clock.advance(110_000)
-  await world.freeDisk()
-  await world.test.clock.advance(5_000)
-  t.equal(world.test.broker.metrics.queuedMessages, 0)
-  t.strictSame([...world.store.sessions() as Iterable<object>], [])
-})
-
-t.test('a QoS 2 message is not acknowledged before it is stored, however often it is sent (Session of one connection) [MQTT-4.3.3-8]', async t => {
-  const world = await World.start(t)
-  await leaveSubscribed(world)
-  const [publisher] = await open(world.test, { clientIdentifier: 'publisher', protocolVersion: 4 })
-  world.store.holds = 'commits'
-  publisher.publish('a', 'once', { qos: 2, packetIdentifier: 1 }).publish('a', 'once', { qos: 2, packetIdentifier: 1, dup: true })
-  t.strictSame(await publisher.take(), [])
-  await world.store.release()
-  t.ok((await publisher.takeType(PacketType.pubrec)).length > 0)
-  t.strictSame(payloadsOf(await comeBack(world)), ['once'])
-})
-
-t.test('a QoS 2 message that is sent again in a new connection while the store refuses it is answered', async t => {
-  const world = await World.start(t)
-  await leaveSubscribed(world)
-  const [before] = await open(world.test, lasting({ clientIdentifier: 'publisher' }))
-  await before.vanish()
-  const [publisher] = await open(world.test, lasting({ clientIdentifier: 'publisher' }))
-  world.store.holds = 'commits'
-  await publisher.publish('a', 'once', { qos: 2, packetIdentifier: 1 }).take()
-  await publisher.vanish()
-  const again = connecting(world, lasting({ clientIdentifier: 'publisher' }))
-  await settled()
-  again.publish('a', 'once', { qos: 2, packetIdentifier: 1, dup: true })
-  await settled()
-  world.store.isFailing = true
-  await world.store.release()
-  await world.freeDisk()
-  exactly(t, await again.take(), [{ type: PacketType.connack, reasonCode: 0 }, pubrec(1)])
-})
-
-t.test('a subscription that is taken back since it cannot be stored is told to observers, too', async t => {
-  const world = await World.start(t)
-  const told: string[] = []
-  world.test.broker.hook({ subscribed: () => { told.push('subscribed') }, unsubscribed: () => { told.push('unsubscribed') } })
-  const [client] = await open(world.test, sleeping())
-  world.store.isFailing = true
-  const subscribing = client.subscribe('a')
-  await world.test.clock.advance(1_000)
-  t.strictSame((await subscribing)?.reasonCodes, [ReasonCode.quotaExceeded])
-  t.strictSame(told, ['subscribed', 'unsubscribed'])
-  await world.freeDisk()
-})
-
-t.test('what Clients that are refused leave behind does not add up while the store fails', async t => {
-  const world = await World.start(t)
-  world.store.isFailing = true
-  for (const clientIdentifier of numbers(100)) await tryConnect(world.test, lasting({ clientIdentifier }))
-  await world.test.clock.advance(3_000)
-  const sizes: number[] = []
-  const commit = world.store.commit.bind(world.store)
-  world.store.commit = changes => {
-    sizes.push(changes.sessions.size)
-    return commit(changes)
-  }
-  await world.freeDisk()
-  t.ok(Math.max(0, ...sizes) < 10, `${sizes.join()} records were gathered`)
-  t.strictSame([...world.store.sessions() as Iterable<object>], [])
 })
 
 // --- Sessions
@@ -296,7 +166,7 @@ t.test('what Clients that are refused leave behind does not add up while the sto
 t.test('a CONNECT that the store refuses leaves the Session Expiry Interval as it was', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, ['kept'])
+  await publishTogether(world, ['kept'])
   world.store.isFailing = true
   const [refused, connack] = await tryConnect(world.test, sleeping({ properties: {} }))
   t.not(connack?.reasonCode, 0)
@@ -319,7 +189,7 @@ t.test('a CONNECT that the store refuses does not end the Session of the connect
   t.equal((await second.takeType(PacketType.connack))[0]?.reasonCode, 0)
   await second.subscribe('a')
   await second.vanish()
-  await publish(world, ['kept'])
+  await publishTogether(world, ['kept'])
   t.strictSame(payloadsOf(await comeBack(world)), ['kept'])
 })
 
@@ -344,7 +214,7 @@ t.test('two connections with one Client Identifier whose CONNACKs both wait: one
 t.test('Clean Start while the queue is being read leaves nothing, and nothing of it comes', async t => {
   const world = await World.start(t)
   await leaveSubscribed(world)
-  await publish(world, numbers(1500))
+  await publishTogether(world, numbers(1500))
   world.store.holds = 'fetches'
   await open(world.test, sleeping())
   const [anew, connack] = await open(world.test, sleeping({ cleanStart: true }))
@@ -403,79 +273,3 @@ t.test('a member of a Shared Subscription whose CONNACK waits is not connected y
   await world.store.release()
   t.strictSame(drops(world), [])
 })
-
-// --- The end
-
-t.test('a broker that is closed asks nothing more of its store, though a Session is being cleared away', async t => {
-  const world = await World.start(t)
-  await leaveSubscribed(world)
-  await publish(world, numbers(1500))
-  await open(world.test, sleeping({ cleanStart: true }))
-  await world.close()
-  for (let i = 0; i < 10; i++) await settled()
-  await world.test.clock.advance(10_000)
-  t.strictSame(world.store.afterClose, [])
-})
-
-for (const holds of ['fetches', 'commits'] as const) {
-  t.test(`a broker that is closed while ${holds} wait asks nothing more of its store, and loses nothing`, async t => {
-    const world = await World.start(t)
-    await leaveSubscribed(world)
-    await publish(world, numbers(1500))
-    const { store } = world
-    store.holds = holds
-    const client = connecting(world, sleeping())
-    await settled()
-    const closing = world.test.broker.close()
-    await settled()
-    await store.release()
-    await world.test.clock.advance(10_000)
-    await closing
-    await settled()
-    t.strictSame(store.afterClose, [])
-    t.equal(client.isEnded, true)
-    await world.restart()
-    t.strictSame(payloadsOf(await comeBack(world)), numbers(1500))
-  })
-}
-
-t.test('a broker that is closed while its store fails says so, and leaves nothing running', async t => {
-  const clock = new FakeClock()
-  const store = new FaultyStore(memoryStore())
-  const broker = await createBroker({ clock, persistence: store, sysIntervalMs: 0, closeTimeoutMs: 0 })
-  const [client] = await open({ broker, clock }, sleeping())
-  await client.subscribe('a')
-  await broker.publish('a', '1', { qos: 2 })
-  const [message] = await client.messages()
-  store.isFailing = true
-  client.send(pubrec(message?.packetIdentifier ?? 0))
-  await settled()
-  const closing = t.rejects(broker.close(), { code: 'MQTT_STORE_FULL' })
-  await clock.advance(10_000)
-  await closing
-  t.strictSame(store.afterClose, [])
-  t.equal(clock.pending, 0)
-})
-
-t.test('a subscriber that acknowledges before, while and after its message is written has it once, and the queue is empty', async t => {
-  for (const when of ['before', 'during', 'after'] as const) {
-    const world = await World.start(t)
-    const [client] = await open(world.test, sleeping())
-    await client.subscribe('a', { qos: 1 })
-    world.store.holds = 'commits'
-    const publishing = world.test.broker.publish('a', when, { qos: 1 })
-    if (when === 'during') await settled()
-    else await new Promise(resolve => { process.nextTick(resolve) })
-    if (when === 'after') await world.store.release()
-    const [message] = await client.messages()
-    client.send(puback(message?.packetIdentifier ?? 0))
-    await settled()
-    await world.store.release()
-    await publishing
-    await settled()
-    await world.crash()
-    t.strictSame(payloadsOf(await comeBack(world)), [], when)
-    await world.close()
-  }
-})
-
