@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import { PacketType, type AcknowledgePacket, type AcknowledgeType, type ConnackPacket, type ConnectPacket, type Packet, type Properties, type PublishPacket, type WillFields } from '../../lib/packet/packets.ts'
+import { PacketType, type AcknowledgePacket, type AcknowledgeType, type ConnackPacket, type ConnectPacket, type Packet, type Properties, type PublishPacket, type SubscribePacket, type WillFields } from '../../lib/packet/packets.ts'
 import { connectPacket, PacketClient, settled, type TestBroker } from './harness.ts'
 
 function acknowledgement (type: AcknowledgeType, packetIdentifier: number, reasonCode: ReasonCode, properties: Properties | undefined): AcknowledgePacket {
@@ -15,6 +15,12 @@ export const pubcomp = (id: number, reasonCode: ReasonCode = 0, properties?: Pro
 /** A Will Message that a test does not care much about. */
 export function will (fields: Partial<WillFields> = {}): WillFields {
   return { topicName: 'will', payload: Buffer.from('gone'), qos: 0, retain: false, properties: undefined, ...fields }
+}
+
+/** Asks for QoS 1 of each. */
+export function subscribePacket (...topicFilters: string[]): SubscribePacket {
+  const subscriptions = topicFilters.map(topicFilter => ({ topicFilter, qos: 1 as const, noLocal: false, retainAsPublished: false, retainHandling: 0 as const }))
+  return { type: PacketType.subscribe, packetIdentifier: 1, subscriptions, properties: undefined }
 }
 
 /** A Client of either kind of Session that outlives its connection: Clean Start 0 and an expiry in 5.0, Clean Session 0 in 3.x. */
