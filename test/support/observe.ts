@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { BrokerOptions, Hooks } from '../../lib/index.ts'
-import { PacketType, type ConnackPacket, type ConnectPacket } from '../../lib/packet/packets.ts'
+import { PacketType, type ConnackPacket, type ConnectPacket, type Packet } from '../../lib/packet/packets.ts'
 import { MemoryLogger } from '../../plugins/testing/memory-logger.ts'
 import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
 
@@ -43,4 +43,12 @@ export async function tryConnect<Data> ({ broker }: TestBroker<Data>, fields: Pa
   client.send(packet)
   const [connack] = await client.takeType(PacketType.connack)
   return [client, connack]
+}
+
+/** What a CONNECT is answered with, and whether the connection is over. */
+export async function attempt ({ broker }: TestBroker, fields: Partial<ConnectPacket>): Promise<{ answers: Packet[], isEnded: boolean }> {
+  const packet = connectPacket(fields)
+  const client = new PacketClient(broker, packet.protocolVersion)
+  client.send(packet)
+  return { answers: await client.take(), isEnded: client.isEnded }
 }
