@@ -1,63 +1,23 @@
-import assert from 'node:assert/strict'
 import t, { type Test } from 'tap'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { open as openLmdb } from 'lmdb'
-import { ErrorCode, version, type MqttError, type Store } from '../lib/index.ts'
-import { readCheckpoint, readFirstPages } from '../plugins/lmdb/disk/checkpoint.ts'
+import { ErrorCode, version } from '../lib/index.ts'
 import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence, type LmdbOptions } from '../plugins/lmdb/index.ts'
 import { positionKey } from '../plugins/lmdb/layout.ts'
 import { WriteBatch } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll } from './contract/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
-import { ofAnotherBoot, powerCut } from './support/power-cut.ts'
+import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/lmdb-stores.ts'
 
 const page = 4096
-const scratch = mkdtempSync(join(tmpdir(), 'myelin-lmdb-'))
-t.teardown(() => { rmSync(scratch, { recursive: true }) })
-
-function newDirectory (): string {
-  return mkdtempSync(join(scratch, 'd'))
-}
-
-function directoryWith (file: string, content: string | Buffer): string {
-  const path = newDirectory()
-  writeFileSync(join(path, file), content)
-  return path
-}
-
-function storeAt (t: Test, path: string, options: Partial<LmdbOptions> = {}): Store {
-  const store = lmdbPersistence({ path, ...options })
-  t.teardown(() => store.close())
-  return store
-}
-
-async function opened (t: Test, path: string, options: Partial<LmdbOptions> = {}): Promise<Store> {
-  const store = storeAt(t, path, options)
-  await store.open()
-  return store
-}
-
-/** A store with something in it, closed. */
-async function filled (t: Test, options: Partial<LmdbOptions> = {}): Promise<string> {
-  const path = newDirectory()
-  const store = await opened(t, path, options)
-  const message = messageOf({ topicName: 'a' })
-  const deliveries = [1, 2].map(session => new TestQueue(session).next(message))
-  await store.commit(changesOf({
-    sessions: new Map([1, 2].map(number => [number, sessionRecord(String(number))])), enqueued: [{ message, deliveries }], retained: new Map([['a', message]]),
-  }))
-  await store.close()
-  return path
-}
 
 /** Writes behind the store's back. */
 async function tamper (path: string, change: (tables: Environment['tables'], batch: WriteBatch) => void): Promise<void> {
@@ -66,17 +26,6 @@ async function tamper (path: string, change: (tables: Environment['tables'], bat
   change(environment.tables, batch)
   await environment.commit(batch)
   await environment.close()
-}
-
-/** What went wrong, for people and for programs. */
-async function failureOf (action: () => unknown): Promise<{ readonly code: string, readonly message: string }> {
-  try {
-    await action()
-  } catch (error) {
-    const { code, message } = error as MqttError
-    return { code, message }
-  }
-  throw new Error('it did not fail')
 }
 
 /** test/support/store-process.ts in a process of its own. */
@@ -357,53 +306,4 @@ t.test('numbers of bodies are never used again', async t => {
     await store.commit(changesOf({ removed: deliveries }))
     await store.close()
   }
-})
-
-t.test('commits that do not wait for the disk', async t => {
-  await t.test('after the machine has stopped, the store is what it was at some moment before, whatever of it has reached the disk', async t => {
-    for (const seed of [1, 2, 3, 4]) {
-      const { data, checkpoint, contents, nextSession } = await powerCut(newDirectory(), seed)
-      const path = directoryWith('data.mdb', data)
-      writeFileSync(join(path, 'checkpoint'), checkpoint)
-      t.match((await failureOf(() => storeAt(t, path, { readOnly: true }).open())).message, 'start a broker with it once')
-      const durability = seed % 2 === 0 ? 'process' : 'power'
-      const store = await opened(t, path, { durability })
-      assert.deepEqual(await contentsOf(store), contents)
-      await store.commit(changesOf({ sessions: new Map([[nextSession, sessionRecord('more')]]) }))
-      await store.close()
-      t.equal(existsSync(join(path, 'checkpoint')), durability === 'process')
-      t.equal((await contentsOf(await opened(t, path, { readOnly: true }))).sessions.size, contents.sessions.size + 1)
-    }
-  })
-
-  await t.test('a store that was closed loses nothing when the machine is started anew', async t => {
-    const path = await filled(t, { durability: 'process' })
-    writeFileSync(join(path, 'checkpoint'), ofAnotherBoot(path))
-    for (const options of [{ readOnly: true }, { durability: 'process' }, {}] as const) {
-      const store = await opened(t, path, options)
-      t.equal((await contentsOf(store)).sessions.size, 2)
-      await store.close()
-    }
-  })
-
-  await t.test('they are brought to the disk behind them', async t => {
-    const path = newDirectory()
-    const store = await opened(t, path, { durability: 'process' })
-    const [queue, first] = [new TestQueue(1), readCheckpoint(path)?.number ?? 0]
-    for (let i = 0; i < 4; i++) await store.commit(changesOf({ enqueued: alone([queue.next(messageOf({ payload: Buffer.alloc(10_000_000) }))]) }))
-    while (readCheckpoint(path)?.number === first) await new Promise(resolve => { setImmediate(resolve) })
-    t.equal(readCheckpoint(path)?.number, first + 1)
-    await store.close()
-    t.equal(readCheckpoint(path)?.number, first + 2)
-    t.equal(readCheckpoint(path)?.firstPages, readFirstPages(path).toString('base64'))
-  })
-
-  await t.test('a checkpoint that was being written when the machine stopped leaves the one before it', async t => {
-    const path = await filled(t, { durability: 'process' })
-    const { number } = readCheckpoint(path) ?? { number: 0 }
-    const file = readFileSync(join(path, 'checkpoint'))
-    file.fill('x', number % 2 * 256 * 1024 + 100, number % 2 * 256 * 1024 + 200)
-    writeFileSync(join(path, 'checkpoint'), file)
-    t.equal(readCheckpoint(path)?.number, number - 1)
-  })
 })
