@@ -25,7 +25,7 @@ import type { Logger } from './contract/logger.ts'
 import type { Message } from './contract/message.ts'
 import { LocalClient, type PublishOptions, type RequestOptions } from './local-client.ts'
 import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkOptions } from './option-checks.ts'
+import { brokerClosed, checkOptions, checkPlugin } from './option-checks.ts'
 import type { BrokerOptions } from './options.ts'
 import { revalidate } from './protocol/revalidate.ts'
 import { recover } from './recovery.ts'
@@ -230,10 +230,11 @@ export class Broker<Data = unknown, Attached = Data> {
 
   /**
    * Adds a plugin and sets it up.
-   * @throws MqttError when its name is taken; whatever its `setup` throws, after which its hooks are gone again
+   * @throws MqttError for what is no plugin, or when its name is taken; whatever its `setup` throws, after which its hooks are gone again
    */
   async use (plugin: Plugin<Data, Attached>): Promise<void> {
     if (this.#parts.isClosing) throw brokerClosed()
+    checkPlugin('plugin', plugin)
     if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
     const unhook = plugin.hooks === undefined ? undefined : this.hook(plugin.hooks)
     try {

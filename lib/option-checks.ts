@@ -33,8 +33,10 @@ const bounds: ReadonlyMap<string, readonly [minimum: number, maximum: number]> =
 ])
 
 /** @throws MqttError that names the first option that is wrong */
-export function checkOptions (options: BrokerOptions): void {
+export function checkOptions (options: BrokerOptions & { readonly plugins?: unknown }): void {
+  if (!isObject(options)) throw optionInvalid('options', 'an object', options)
   checkNames(options, known)
+  checkObjects(options)
   const { sysIntervalMs, hookTimeoutMs, closeTimeoutMs, sharedSubscriptionStrategy: strategy } = options
   checkNumber('sysIntervalMs', sysIntervalMs, 0, 2 ** 31 - 1)
   checkNumber('hookTimeoutMs', hookTimeoutMs, 1, 2 ** 31 - 1)
@@ -44,6 +46,34 @@ export function checkOptions (options: BrokerOptions): void {
   if (options.durability !== undefined && typeof options.durability !== 'function') throw optionInvalid('durability', 'a function', options.durability)
   checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
+}
+
+/** What the broker calls methods of: what has none would come to light at the first client, or never. */
+function checkObjects ({ plugins, persistence, logger, limits }: BrokerOptions & { readonly plugins?: unknown }): void {
+  if (plugins !== undefined && !Array.isArray(plugins)) throw optionInvalid('plugins', 'a list of plugins', plugins)
+  for (const [i, plugin] of (plugins ?? []).entries()) checkPlugin(`plugins[${i}]`, plugin)
+  checkMethods('persistence', persistence, 'a store, such as lmdbPersistence({ path })', ['open', 'close'])
+  checkMethods('logger', logger, 'an object with the functions debug, info, warn and error', ['debug', 'info', 'warn', 'error'])
+  if (limits !== undefined && !isObject(limits)) throw optionInvalid('limits', 'an object', limits)
+}
+
+/** @throws MqttError for what is no plugin: a function that makes one has a `name` as well, and would guard nothing */
+export function checkPlugin (option: string, plugin: unknown): void {
+  if (typeof plugin === 'function') throw optionInvalid(option, `a plugin, not the function that makes one: call ${plugin.name || 'it'}(…)`, 'a function')
+  if (!isObject(plugin)) throw optionInvalid(option, 'a plugin', plugin)
+  if (plugin instanceof Promise) throw optionInvalid(option, 'a plugin, not a promise of one: await it', 'a promise')
+  const { name } = plugin as { readonly name?: unknown }
+  if (typeof name !== 'string' || name === '') throw optionInvalid(`${option}.name`, 'a text that is not empty', name)
+}
+
+function checkMethods (option: string, value: unknown, expected: string, methods: readonly string[]): void {
+  if (value === undefined) return
+  const isRight = isObject(value) && methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')
+  if (!isRight) throw optionInvalid(option, expected, value)
+}
+
+function isObject (value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 /** Half a cluster would lose messages in silence: it does not start. */

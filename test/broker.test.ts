@@ -22,6 +22,15 @@ const wrongOptions: readonly (readonly [option: string, options: object])[] = [
   ['limits.queuePolicy', { limits: { queuePolicy: 'drop' } }],
   ['limits.receiveMaximum', { limits: { receiveMaximum: 0 } }],
   ['limits.topicAliasMaximum', { limits: { topicAliasMaximum: 65_536 } }],
+  ['limits', { limits: 'many' }],
+  ['logger', { logger: { error: () => undefined } }],
+  ['persistence', { persistence: './data' }],
+  ['plugins', { plugins: { name: 'alone' } }],
+  ['plugins[1]', { plugins: [{ name: 'one' }, function two () { return { name: 'two' } }] }],
+  ['plugins[0]', { plugins: [(() => ({ name: 'nameless' }))] }],
+  ['plugins[0]', { plugins: [Promise.resolve({ name: 'later' })] }],
+  ['plugins[0]', { plugins: ['acl'] }],
+  ['plugins[0].name', { plugins: [{ hooks: {} }] }],
   ['plugins', { plugins: [{ name: 'twice' }, { name: 'twice' }] }],
   ['authenticationMethods', { authenticationMethods: ['A', 'A'].map(name => ({ name, start: () => ({ next: () => ({ allow: true }) }) })) }],
 ]
@@ -35,6 +44,12 @@ for (const [option, options] of wrongOptions) {
     t.equal(clock.pending, 0, 'nothing goes on behind an error')
   })
 }
+
+t.test('what is no object is no option, and a function that makes a plugin is none', async t => {
+  for (const options of [5, null, 'x']) await t.rejects(createBroker(options as never), { code: ErrorCode.optionInvalid, message: /"options" must be an object/ })
+  const { broker } = await startBroker(t)
+  await t.rejects(broker.use(function guard () { return { name: 'guard' } }), { code: ErrorCode.optionInvalid, message: /call guard\(…\)/ })
+})
 
 t.test('options that are undefined are as good as absent', async t => {
   const { broker } = await startBroker(t, { hooks: { authenticate: undefined }, limits: { receiveMaximum: undefined }, serverReference: undefined } as unknown as BrokerOptions)
