@@ -17,6 +17,7 @@ import { Topic } from '../lib/topic/topic.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { subscribePacket } from './support/exchanges.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker } from './support/harness.ts'
+import { MemoryLogger } from './support/observe.ts'
 
 // What a review of the core broke. Each test is named by what must hold.
 
@@ -172,12 +173,14 @@ t.test('a Reason Code that PUBACK or SUBACK cannot have is told as Not authorize
 t.test('a patch that makes no message refuses it, and harms no subscriber', async t => {
   const patches: object[] = [{ payload: 'text' }, { qos: 3 }, { topicName: 5 }, { properties: { contentType: 5 } }, { properties: { messageExpiryInterval: -1 } }]
   for (const patch of patches) {
-    const test = await startBroker(t, { hooks: { onPublish: () => patch } })
+    const logger = new MemoryLogger()
+    const test = await startBroker(t, { logger, hooks: { onPublish: () => patch } })
     const [subscriber] = await connect(test, { clientIdentifier: 'subscriber' })
     await subscriber.subscribe('#')
     const [publisher] = await connect(test, { clientIdentifier: 'publisher', will })
     publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
     t.match(await publisher.take(), [{ type: PacketType.puback, reasonCode: ReasonCode.implementationSpecificError }])
+    t.match(logger.take('error'), [/makes no message: ./], 'what is wrong with it is said')
     await publisher.vanish() // its Will Message meets the same hook
     t.strictSame(await subscriber.take(), [])
     t.equal(subscriber.isEnded, false)

@@ -75,7 +75,8 @@ function applyPatch (services: BrokerServices, message: Message, patch: MessageP
   try {
     return patched(services, message, patch)
   } catch (cause) {
-    const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, 'the hook onPublish returned a patch that makes no message', { cause })
+    const detail = cause instanceof Error ? cause.message : String(cause)
+    const error = new MqttError(ErrorCode.hookFailed, ReasonCode.implementationSpecificError, `the hook onPublish returned a patch that makes no message: ${detail}`, { cause })
     services.logger.error({ err: error, topicName: message.topicName }, error.message)
     throw cause instanceof MqttError && cause.code === ErrorCode.topicNameInvalid ? cause : error
   }
@@ -83,7 +84,7 @@ function applyPatch (services: BrokerServices, message: Message, patch: MessageP
 
 function patched (services: BrokerServices, message: Message, patch: MessagePatch): Message {
   const { payload = message.payload, qos = message.qos, retain = message.retain, properties = message.properties } = patch
-  if (!Buffer.isBuffer(payload)) throw new TypeError('payload must be a Buffer')
+  if (!Buffer.isBuffer(payload)) throw new TypeError('payload must be a Buffer, such as Buffer.from(text)')
   if (!qosValues.has(qos)) throw new TypeError('qos must be 0, 1 or 2')
   const topic = patch.topicName === undefined ? message.topic : checkedTopic(services, services.topics.named(patch.topicName))
   const expiry = patch.properties?.messageExpiryInterval
