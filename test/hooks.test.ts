@@ -1,5 +1,6 @@
 import t from 'tap'
 import { ErrorCode, ReasonCode, type AuthenticateRequest, type AuthenticateResult, type Hooks, type MessagePatch, type PublishRequest } from '../lib/index.ts'
+import { silentLogger } from '../lib/contract/logger.ts'
 import { PacketType, type Packet, type SubscriptionRequest } from '../lib/packet/packets.ts'
 import { connect, forEachVersion, settled, startBroker } from './support/harness.ts'
 import { deferred, MemoryLogger, startObserved, tryConnect } from './support/observe.ts'
@@ -235,6 +236,17 @@ t.test('onPublish: patches build on each other and change topic, payload, QoS, R
   t.strictSame(seen, ['a 1', 'b 2', 'b 2'])
   await client.subscribe('b')
   t.match(await client.messages(), [{ qos: 1, retain: true, topic: { name: 'b' }, payload: Buffer.from('2'), properties: { contentType: 'text' } }])
+})
+
+forEachVersion(t, 'what was not allowed is in the log at debug, whatever the Client is told', async (t, protocolVersion) => {
+  const details: object[] = []
+  const logger = { ...silentLogger, debug: (detail: object) => { details.push(detail) } }
+  const hooks: Hooks = { authorizePublish: ({ topicName }) => topicName === 'late' ? Promise.resolve(false) : topicName === 'mine', authorizeSubscribe: () => false }
+  const [client] = await connect(await startBroker(t, { logger, hooks }), { protocolVersion, clientIdentifier: 'c' })
+  for (const topicName of ['mine', 'yours', 'late']) await client.publish(topicName, 'x').take()
+  await client.subscribe('#')
+  t.match(details, [{ clientIdentifier: 'c', topicName: 'yours', reasonCode: ReasonCode.notAuthorized }, { topicName: 'late' }, { clientIdentifier: 'c', topicFilter: '#' }])
+  t.equal(details.length, 3)
 })
 
 t.test('onPublish: a patch to what is no Topic Name refuses the message', async t => {

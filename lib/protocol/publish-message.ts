@@ -31,8 +31,14 @@ export function publishMessage (services: BrokerServices, message: Message, orig
   const verdict = origin.client === undefined || chains.authorizePublish === undefined
     ? ReasonCode.success
     : services.hooks.authorizePublish({ client: origin.client, topicName: message.topicName, message, isWill: origin.isWill })
-  if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, wanted(message, origin), origin) : late)
-  return verdict === ReasonCode.success ? change(services, message, origin) : verdict
+  if (verdict instanceof Promise) return verdict.then(late => late === ReasonCode.success ? change(services, wanted(message, origin), origin) : denied(services, message, origin, late))
+  return verdict === ReasonCode.success ? change(services, message, origin) : denied(services, message, origin, verdict)
+}
+
+/** An MQTT 3.x Client is not told, and no hook either: whoever wonders where a message is looks here. */
+function denied (services: BrokerServices, { topicName, qos }: Message, { client, isWill }: Origin, reasonCode: ReasonCode): ReasonCode {
+  services.logger.debug({ clientIdentifier: client?.clientIdentifier, username: client?.username, topicName, qos, isWill, reasonCode }, 'a message was not allowed')
+  return reasonCode
 }
 
 function change (services: BrokerServices, message: Message, origin: Origin): MaybePromise<Published> {

@@ -60,8 +60,14 @@ function decide (client: Client, request: SubscriptionRequest, subscriptionIdent
   const { hooks } = client.services
   if (hooks.chains.authorizeSubscribe === undefined) return change(client, grant)
   const verdict = hooks.authorize('authorizeSubscribe', { client, topicFilter: grant.topicFilter, subscription: grant, isRestored: false })
-  const next = (reasonCode: ReasonCode): MaybePromise<Decision> => reasonCode === ReasonCode.success ? change(client, grant) : reasonCode
+  const next = (reasonCode: ReasonCode): MaybePromise<Decision> => reasonCode === ReasonCode.success ? change(client, grant) : denied(client, grant, reasonCode)
   return verdict instanceof Promise ? verdict.then(next) : next(verdict)
+}
+
+/** No hook is told: whoever wonders why a Client gets nothing looks here. */
+function denied ({ services, clientIdentifier, username }: Client, { topicFilter }: Grant, reasonCode: ReasonCode): ReasonCode {
+  services.logger.debug({ clientIdentifier, username, topicFilter, reasonCode }, 'a subscription was not allowed')
+  return reasonCode
 }
 
 /** A filter that is not well formed fails alone, in its place of the SUBACK. */
