@@ -4,7 +4,7 @@ import { ReasonCode } from './base/reason-codes.ts'
 import { Message } from './contract/message.ts'
 import type { SubscriptionOptions } from './contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkNumber, checkQos } from './option-checks.ts'
+import { brokerClosed, checkNames, checkNumber, checkQos } from './option-checks.ts'
 import { QoS, type MessageProperties } from './packet/packets.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
 import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage, type Origin } from './protocol/publish-message.ts'
@@ -34,6 +34,7 @@ export interface RequestOptions extends PublishOptions {
   responseTopic?: string
 }
 
+const subscribeOptions: readonly (keyof SubscribeOptions)[] = ['qos', 'bufferSize', 'retainHandling', 'signal']
 const host: Origin = { client: undefined, session: undefined, isWill: false }
 
 /** The host as a client of its own broker: the same rules, no socket, and nobody to ask for leave. */
@@ -49,6 +50,7 @@ export class LocalClient {
   async publish (topicName: string, payload: string | Uint8Array, { qos = 0, retain = false, properties }: PublishOptions): Promise<void> {
     if (this.#services.isClosing) throw brokerClosed()
     checkQos(qos)
+    if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text, as in publish(topicName, payload, options), or a typed topic', typeof topicName)
     checkTopicName(this.#services, topicName)
     const topic = checkedTopic(this.#services, this.#services.topics.named(topicName))
     const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
@@ -70,6 +72,9 @@ export class LocalClient {
 
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
+    if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'one text, as in subscribe(topicFilter, listener, options), or a typed topic', typeof topicFilter)
+    if (typeof options !== 'object') throw optionInvalid('options', 'an object', options)
+    checkNames(options, subscribeOptions)
     checkQos(options.qos ?? 0)
     checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)
     const parsed = parseTopicFilter(topicFilter, this.#services.limits)

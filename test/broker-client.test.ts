@@ -39,6 +39,7 @@ t.test('publish: what is no Topic Name, QoS or payload is refused, by name', asy
   for (const topicName of ['', 'a/#', '+', 'a\0b']) await t.rejects(broker.publish(topicName, 'x'), { code: ErrorCode.topicNameInvalid }, topicName)
   await t.rejects(broker.publish('a', 'x', { qos: 3 as 2 }), { code: ErrorCode.optionInvalid, message: /qos/ })
   await t.rejects(broker.publish('a', {} as Buffer), { code: ErrorCode.optionInvalid, message: /payload/ })
+  await t.rejects(broker.publish({ topic: 'a', payload: 'x' } as never, undefined as never), { code: ErrorCode.optionInvalid, message: /topicName.*publish\(topicName, payload, options\)/ }, 'as with Aedes')
   await t.rejects(broker.publish('bad', 'x'), { code: ErrorCode.hookFailed })
 })
 
@@ -52,6 +53,9 @@ t.test('publish: a QoS 0 message is with its subscribers when the promise resolv
 t.test('subscribe: what is no Topic Filter or option is refused, by name', async t => {
   const { broker } = await startBroker(t)
   for (const topicFilter of ['', 'a#', 'a/#/b', '$share/g']) t.throws(() => broker.subscribe(topicFilter), { code: ErrorCode.topicFilterInvalid }, topicFilter)
+  for (const topicFilter of [undefined, ['a', 'b']]) t.throws(() => broker.subscribe(topicFilter as never), { code: ErrorCode.optionInvalid, message: /topicFilter/ })
+  t.throws(() => broker.subscribe('a', 'no function' as never), { code: ErrorCode.optionInvalid, message: /options/ })
+  t.throws(() => broker.subscribe('a', () => undefined, { noLocal: true } as never), { code: ErrorCode.optionInvalid, message: /noLocal/ })
   t.throws(() => broker.subscribe('a', { qos: 3 as 2 }), { code: ErrorCode.optionInvalid, message: /qos/ })
   for (const bufferSize of [0, -1, 1.5, NaN]) t.throws(() => broker.subscribe('a', { bufferSize }), { code: ErrorCode.optionInvalid, message: /bufferSize/ })
   await t.rejects(broker.request('a', 'x', { timeoutMs: -1 }), { code: ErrorCode.optionInvalid, message: /timeoutMs/ })
