@@ -25,7 +25,7 @@ import type { Logger } from './contract/logger.ts'
 import type { Message } from './contract/message.ts'
 import { LocalClient, type PublishOptions, type RequestOptions } from './local-client.ts'
 import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkOptions, checkPlugin } from './option-checks.ts'
+import { brokerClosed, checkOptions, checkPlugin, checkStream } from './option-checks.ts'
 import type { BrokerOptions } from './options.ts'
 import { revalidate } from './protocol/revalidate.ts'
 import { recover } from './recovery.ts'
@@ -145,12 +145,19 @@ export class Broker<Data = unknown, Attached = Data> {
     return this.#connections.clients() as IterableIterator<ClientInfo<Data>>
   }
 
-  /** Serves MQTT on a stream: `net.createServer(broker.handle)`, or any `tls.Server`, unix socket or Duplex. */
-  readonly handle = (stream: Duplex): void => { this.#accept(stream, undefined, undefined) }
+  /**
+   * Serves MQTT on a stream: `net.createServer(broker.handle)`, or any `tls.Server`, unix socket or Duplex.
+   * @throws MqttError for what is no stream; never for what happens on one
+   */
+  readonly handle = (stream: Duplex): void => {
+    checkStream(stream)
+    this.#accept(stream, undefined, undefined)
+  }
 
   /** A `handle` with a name of its own, or one that expects the PROXY protocol. */
   listener ({ name, proxyProtocol = false }: ListenerOptions = {}): (stream: Duplex) => void {
     return stream => {
+      checkStream(stream)
       if (proxyProtocol) this.#acceptProxied(stream, name)
       else this.#accept(stream, name, undefined)
     }

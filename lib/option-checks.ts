@@ -66,6 +66,11 @@ export function checkPlugin (option: string, plugin: unknown): void {
   if (typeof name !== 'string' || name === '') throw optionInvalid(`${option}.name`, 'a text that is not empty', name)
 }
 
+/** @throws MqttError for what cannot be read and written; a stream of another make will do */
+export function checkStream (stream: unknown): void {
+  checkMethods('stream', stream ?? null, 'a Duplex, such as a net.Socket', ['on', 'write', 'resume', 'destroy'])
+}
+
 function checkMethods (option: string, value: unknown, expected: string, methods: readonly string[]): void {
   if (value === undefined) return
   const isRight = isObject(value) && methods.every(method => typeof (value as Record<string, unknown>)[method] === 'function')

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { EventEmitter, once } from 'node:events'
 import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
-import { connect } from 'node:net'
+import { connect, createServer as createStreamServer } from 'node:net'
 import { Duplex } from 'node:stream'
+import { createServer as createTlsServer } from 'node:tls'
 import { WebSocket } from 'ws'
 import { silentLogger } from '../lib/index.ts'
 import type { UpgradeOptions, VerifyResult, WebSocketOptions } from '../lib/connection/websocket/websocket-options.ts'
@@ -101,6 +102,7 @@ t.test('options that cannot work throw', t => {
   ]
   for (const options of wrong) t.throws(() => attach(options as WebSocketOptions), { code: 'MQTT_OPTION_INVALID' }, JSON.stringify(options))
   for (const origin of ['null', 'https://example.org', 'http://[::1]:8080', 'capacitor://localhost', 'chrome-extension://abc']) attach({ path: `/${origin}`, origin: ['https://a', origin] })()
+  for (const server of [createStreamServer(), createTlsServer()]) t.throws(() => makeGate().attach(server, {}, () => undefined), { code: 'MQTT_OPTION_INVALID', message: /broker\.handle/ }, 'it has no upgrades')
   attach({})
   t.throws(() => attach({}), { code: 'MQTT_OPTION_INVALID', message: /"\/mqtt"/ }, 'the same path twice')
   t.throws(() => makeGate().attach(server, {}, () => undefined), { code: 'MQTT_OPTION_INVALID' }, 'by another broker')

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import ts from 'typescript'
 import { createBroker, defaultLimits, ErrorCode, ReasonCode, reasonCodeName } from '../lib/index.ts'
@@ -113,6 +114,9 @@ t.test('what the host does wrong is an MqttError with the code that docs/errors.
     [ErrorCode.optionInvalid, () => broker.publish('a', 'b', { qos: 3 as never })],
     [ErrorCode.optionInvalid, () => broker.publish('a', 'b', { properties: { messageExpiryInterval: -1 } })],
     [ErrorCode.optionInvalid, () => broker.publish('a', 'b', { properties: { contentType: 5 as never } })],
+    [ErrorCode.optionInvalid, () => { broker.handle({} as never) }],
+    [ErrorCode.optionInvalid, () => { broker.listener({ proxyProtocol: true })(undefined as never) }],
+    [ErrorCode.optionInvalid, () => broker.attach(createServer() as never)],
     [ErrorCode.topicNameInvalid, () => broker.publish('a/#', 'b')],
     [ErrorCode.topicFilterInvalid, () => broker.subscribe('a#')],
     [ErrorCode.hookFailed, () => broker.publish('fail', 'b')],

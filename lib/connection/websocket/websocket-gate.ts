@@ -11,7 +11,7 @@ import type { StartableTransport } from '../connections.ts'
 import { forwardedAddress } from '../proxy/forwarded.ts'
 import { checkHeaders, refuse } from './upgrade-refusal.ts'
 import { WaitingUpgrade } from './waiting-upgrade.ts'
-import { checkUpgradeOptions, checkWebSocketOptions, type UpgradeOptions, type UpgradeRefusal, type Verified, type VerifyResult, type WebSocketOptions } from './websocket-options.ts'
+import { checkHttpServer, checkUpgradeOptions, checkWebSocketOptions, type UpgradeOptions, type UpgradeRefusal, type Verified, type VerifyResult, type WebSocketOptions } from './websocket-options.ts'
 import { MqttWebSocket, WebSocketTransport } from './websocket.ts'
 
 /** What a gate takes from its broker. */
@@ -90,6 +90,7 @@ export class WebSocketGate {
    * which leaves open connections alone. Throws {@link MqttError} `MQTT_OPTION_INVALID`.
    */
   attach (server: EventEmitter, options: WebSocketOptions, accept: AcceptWebSocket): () => void {
+    checkHttpServer(server)
     checkWebSocketOptions(options)
     const { path = '/mqtt', ...others } = options
     if (typeof path === 'string') checkPathIsFree(server, path)

@@ -1,4 +1,7 @@
+import type { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
+import { Server } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import { optionInvalid } from '../../base/errors.ts'
 import type { MaybePromise } from '../../contract/hooks.ts'
 
@@ -61,6 +64,12 @@ type AnyOptions = WebSocketOptions & UpgradeOptions
 const common: readonly (keyof AnyOptions)[] = ['listener', 'origin', 'verify', 'trustProxy']
 const ofAttach: readonly string[] = ['path', ...common]
 const ofUpgrade: readonly string[] = ['identity', ...common]
+
+/** @throws MqttError for a server of streams: it has no upgrades, so Clients would wait for ever */
+export function checkHttpServer (server: EventEmitter): void {
+  const prototype: unknown = Object.getPrototypeOf(server)
+  if (prototype === Server.prototype || prototype === TlsServer.prototype) throw optionInvalid('server', 'a server of node:http, node:https or node:http2; what net and tls accept goes to broker.handle', 'one of node:net or node:tls')
+}
 
 /** @throws MqttError that names the first option that is wrong */
 export function checkWebSocketOptions (options: WebSocketOptions): void {
