@@ -238,15 +238,17 @@ t.test('onPublish: patches build on each other and change topic, payload, QoS, R
   t.match(await client.messages(), [{ qos: 1, retain: true, topic: { name: 'b' }, payload: Buffer.from('2'), properties: { contentType: 'text' } }])
 })
 
-forEachVersion(t, 'what was not allowed is in the log at debug, whatever the Client is told', async (t, protocolVersion) => {
+forEachVersion(t, 'what was not allowed is counted, and in the log at debug, whatever the Client is told', async (t, protocolVersion) => {
   const details: object[] = []
   const logger = { ...silentLogger, debug: (detail: object) => { details.push(detail) } }
   const hooks: Hooks = { authorizePublish: ({ topicName }) => topicName === 'late' ? Promise.resolve(false) : topicName === 'mine', authorizeSubscribe: () => false }
-  const [client] = await connect(await startBroker(t, { logger, hooks }), { protocolVersion, clientIdentifier: 'c' })
+  const test = await startBroker(t, { logger, hooks })
+  const [client] = await connect(test, { protocolVersion, clientIdentifier: 'c' })
   for (const topicName of ['mine', 'yours', 'late']) await client.publish(topicName, 'x').take()
   await client.subscribe('#')
   t.match(details, [{ clientIdentifier: 'c', topicName: 'yours', reasonCode: ReasonCode.notAuthorized }, { topicName: 'late' }, { clientIdentifier: 'c', topicFilter: '#' }])
   t.equal(details.length, 3)
+  t.match(test.broker.metrics, { messagesDenied: 2, subscriptionsDenied: 1 })
 })
 
 t.test('onPublish: a patch to what is no Topic Name refuses the message', async t => {

@@ -9,6 +9,9 @@ export class Metrics {
   /** PUBLISH packets to Clients. */
   messagesSent = 0
   messagesDropped = 0
+  /** Messages, Wills among them, and subscriptions that `authorizePublish` and `authorizeSubscribe` refused. */
+  messagesDenied = 0
+  subscriptionsDenied = 0
   /** Connections that are open, accepted or not yet, and those whose sockets are still closing. */
   connections = 0
   connectionsAccepted = 0

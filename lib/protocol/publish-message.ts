@@ -37,6 +37,7 @@ export function publishMessage (services: BrokerServices, message: Message, orig
 
 /** An MQTT 3.x Client is not told, and no hook either: whoever wonders where a message is looks here. */
 function denied (services: BrokerServices, { topicName, qos }: Message, { client, isWill }: Origin, reasonCode: ReasonCode): ReasonCode {
+  services.metrics.messagesDenied++
   services.logger.debug({ clientIdentifier: client?.clientIdentifier, username: client?.username, topicName, qos, isWill, reasonCode }, 'a message was not allowed')
   return reasonCode
 }

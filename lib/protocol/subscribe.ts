@@ -66,6 +66,7 @@ function decide (client: Client, request: SubscriptionRequest, subscriptionIdent
 
 /** No hook is told: whoever wonders why a Client gets nothing looks here. */
 function denied ({ services, clientIdentifier, username }: Client, { topicFilter }: Grant, reasonCode: ReasonCode): ReasonCode {
+  services.metrics.subscriptionsDenied++
   services.logger.debug({ clientIdentifier, username, topicFilter, reasonCode }, 'a subscription was not allowed')
   return reasonCode
 }
