@@ -120,6 +120,46 @@ t.test('who has replaced a method of a socket is called for each chunk', async t
   }
 })
 
+t.test('who replaces a method of a socket later on is called for each chunk from then on', async t => {
+  for (const name of ['write', 'push', '_write', 'emit'] as const) {
+    const calls: unknown[] = []
+    const { client, socket, transport, listener } = await open(t)
+    client.write('first ')
+    await listener.receivedBytes(6)
+    const method = Reflect.get(socket, name) as (...args: unknown[]) => unknown
+    const isChunk = (args: unknown[]): boolean => args.some(arg => arg instanceof Buffer)
+    Object.assign(socket, { [name]: (...args: unknown[]) => { if (isChunk(args)) calls.push(args); return method.apply(socket, args) } })
+    transport.write(Buffer.from('there'))
+    await receive(client, 5)
+    client.write('back')
+    t.equal((await listener.receivedBytes(10)).toString(), 'first back')
+    t.equal(calls.length, 1, name)
+  }
+})
+
+t.test('who takes a socket over by its data listeners hears what comes, and the broker no more', async t => {
+  const { client, socket, listener } = await open(t)
+  client.write('for the broker')
+  await listener.receivedBytes(14)
+  socket.removeAllListeners('data')
+  client.write('for the host')
+  const [chunk] = await once(socket, 'data') as [Buffer]
+  t.equal(String(chunk), 'for the host')
+  t.equal(String(listener.bytes), 'for the broker')
+})
+
+t.test('what a host pushes into a socket comes as bytes, in whichever form a stream takes it', async t => {
+  const { client, socket, listener } = await open(t)
+  socket.push('74657874', 'hex')
+  socket.push(' and ')
+  socket.push(Buffer.alloc(0))
+  socket.push(undefined)
+  socket.push(new Uint8Array([0x62, 0x79, 0x74, 0x65, 0x73]))
+  client.write(' and more')
+  t.equal(String(await listener.receivedBytes(23)), 'text and bytes and more')
+  t.ok(listener.chunks.every(chunk => chunk instanceof Buffer && chunk.length > 0))
+})
+
 t.test('what the system has not taken is queued, and told when it has left', async t => {
   const { client, transport, listener } = await open(t)
   transport.write(Buffer.from('little'))

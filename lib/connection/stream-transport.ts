@@ -61,7 +61,7 @@ export class StreamTransport implements Transport {
   write (chunk: Buffer): void {
     const stream = this.#stream
     if (!stream.writable) return
-    if (this.#isUntouched && this.hasTakenAll && stream.writableCorked === 0) {
+    if (this.#isUntouched && stream.write === Writable.prototype.write && this.hasTakenAll && stream.writableCorked === 0) {
       this.#underway = chunk.length
       this.#writes.write(stream, chunk, this)
       this.#isLate = this.#underway > 0
@@ -112,17 +112,23 @@ export class StreamTransport implements Transport {
   }
 }
 
-/** Nobody has put something between this socket and its stream, as tools do that count or hold back. */
+/** Nobody has put something between this socket and its stream, as tools do that count or hold back. They may come later, too: `write` and `emit` are looked at each time. */
 function isAsNodeMadeIt (stream: Duplex): boolean {
-  return stream instanceof Socket && stream.push === Readable.prototype.push && stream.write === Writable.prototype.write && stream._write === Socket.prototype._write
+  return stream instanceof Socket && stream.push === Readable.prototype.push && stream._write === Socket.prototype._write
 }
 
-/** Takes the place of `push`. */
-function pushStraight (this: OwnedStream, chunk: Buffer | null, encoding?: BufferEncoding): boolean {
-  const isOurs = this.readableFlowing === true && this.readableLength === 0 && this.listenerCount('data') === 1
-  if (chunk === null || !isOurs) return Readable.prototype.push.call(this, chunk, encoding)
+/** Takes the place of `push`. The socket itself gives it buffers with something in them; a host may give it whatever a stream takes. */
+function pushStraight (this: OwnedStream, chunk: unknown, encoding?: BufferEncoding): boolean {
+  const isPlain = chunk instanceof Buffer && chunk.length > 0
+  if (!isPlain || !isHeardByUsAlone(this)) return Readable.prototype.push.call(this, chunk, encoding)
   this[transportOf]?.received(chunk)
   return true
+}
+
+/** Whether the event of a chunk that comes now would be for us, and for nobody else. */
+function isHeardByUsAlone (stream: Duplex): boolean {
+  return stream.readableFlowing === true && stream.readableLength === 0 && stream.emit === Socket.prototype.emit &&
+    stream.listenerCount('data') === 1 && stream.listenerCount('data', onData) === 1
 }
 
 function onData (this: OwnedStream, chunk: Buffer): void { this[transportOf]?.received(chunk) }
