@@ -4,7 +4,7 @@ import { ReasonCode } from './base/reason-codes.ts'
 import { Message } from './contract/message.ts'
 import type { SubscriptionOptions } from './contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkNames, checkNumber, checkQos } from './option-checks.ts'
+import { brokerClosed, checkNames, checkNumber, checkQos, isObject } from './option-checks.ts'
 import { QoS, type MessageProperties } from './packet/packets.ts'
 import type { BrokerServices } from './protocol/broker-services.ts'
 import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage, type Origin } from './protocol/publish-message.ts'
@@ -73,7 +73,7 @@ export class LocalClient {
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
     if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'one text, as in subscribe(topicFilter, listener, options), or a typed topic', typeof topicFilter)
-    if (typeof options !== 'object') throw optionInvalid('options', 'an object', options)
+    if (!isObject(options)) throw optionInvalid('options', 'an object', options)
     checkNames(options, subscribeOptions)
     checkQos(options.qos ?? 0)
     checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)

@@ -77,7 +77,7 @@ function checkMethods (option: string, value: unknown, expected: string, methods
   if (!isRight) throw optionInvalid(option, expected, value)
 }
 
-function isObject (value: unknown): value is object {
+export function isObject (value: unknown): value is object {
   return typeof value === 'object' && value !== null
 }
 

@@ -54,7 +54,7 @@ t.test('subscribe: what is no Topic Filter or option is refused, by name', async
   const { broker } = await startBroker(t)
   for (const topicFilter of ['', 'a#', 'a/#/b', '$share/g']) t.throws(() => broker.subscribe(topicFilter), { code: ErrorCode.topicFilterInvalid }, topicFilter)
   for (const topicFilter of [undefined, ['a', 'b']]) t.throws(() => broker.subscribe(topicFilter as never), { code: ErrorCode.optionInvalid, message: /topicFilter/ })
-  t.throws(() => broker.subscribe('a', 'no function' as never), { code: ErrorCode.optionInvalid, message: /options/ })
+  for (const options of ['no function', null]) t.throws(() => broker.subscribe('a', options as never), { code: ErrorCode.optionInvalid, message: /options/ })
   t.throws(() => broker.subscribe('a', () => undefined, { noLocal: true } as never), { code: ErrorCode.optionInvalid, message: /noLocal/ })
   t.throws(() => broker.subscribe('a', { qos: 3 as 2 }), { code: ErrorCode.optionInvalid, message: /qos/ })
   for (const bufferSize of [0, -1, 1.5, NaN]) t.throws(() => broker.subscribe('a', { bufferSize }), { code: ErrorCode.optionInvalid, message: /bufferSize/ })

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { streamConnectionInfo } from '../lib/connection/connection-info.ts'
 import { StraightWrites } from '../lib/connection/straight-writes.ts'
@@ -176,6 +177,21 @@ t.test('what the system has not taken is queued, and told when it has left', asy
   t.ok(transport.hasTakenAll)
   transport.write(Buffer.from('more'))
   t.equal((await receive(client, 4)).toString(), 'more')
+})
+
+t.test('a write that brings another one about before it is over is told as well', t => {
+  const writes = new StraightWrites()
+  const left: string[] = []
+  const socket = (write: Duplex['_write']): Duplex => new Duplex({ write })
+  const writer = (name: string): { left: () => void } => ({ left: () => { left.push(name) } })
+  const inner = socket((_chunk, _encoding, done) => { done() })
+  const outer = socket((_chunk, _encoding, done) => {
+    writes.write(inner, Buffer.from('inner'), writer('inner'))
+    done()
+  })
+  writes.write(outer, Buffer.from('outer'), writer('outer'))
+  t.strictSame(left, ['inner', 'outer'])
+  t.end()
 })
 
 t.test('end() lets everything leave that was written', async t => {

@@ -8,13 +8,14 @@ export interface Writer {
 
 /** Gives bytes to sockets behind the backs of their queues. Almost every write is over when the call returns, so one object serves them all. */
 export class StraightWrites {
-  #spare = new StraightWrite()
+  #spare: StraightWrite | undefined = undefined
 
   /** In the socket's queue nothing may wait, and nothing on its way that was written so. */
   write (socket: Duplex, chunk: Buffer, writer: Writer): void {
-    const write = this.#spare
+    const write = this.#spare ?? new StraightWrite()
+    this.#spare = undefined // a socket of somebody's own making may bring an answer, and so another write, before this one is over
     write.start(socket, chunk, writer)
-    if (!write.isOver) this.#spare = new StraightWrite()
+    if (write.isOver) this.#spare = write
   }
 }
 

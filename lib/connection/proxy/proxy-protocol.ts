@@ -99,21 +99,18 @@ const families: ReadonlyMap<number, { size: number, parse: AddressParser }> = ne
   [0x32, { size: 216, parse: parseUnix }],
 ])
 
-function parseInet (bytes: Buffer): ProxyAddress {
-  return {
-    sourceAddress: formatIPv4(bytes, 16),
-    sourcePort: bytes.readUInt16BE(24),
-    destinationAddress: formatIPv4(bytes, 20),
-    destinationPort: bytes.readUInt16BE(26),
-  }
-}
+function parseInet (bytes: Buffer): ProxyAddress { return parseInternet(bytes, 4, formatIPv4) }
 
-function parseInet6 (bytes: Buffer): ProxyAddress {
+function parseInet6 (bytes: Buffer): ProxyAddress { return parseInternet(bytes, 16, formatIPv6) }
+
+/** Two addresses of so many bytes, then their ports. */
+function parseInternet (bytes: Buffer, size: number, format: (bytes: Buffer, offset: number) => string): ProxyAddress {
+  const ports = 16 + 2 * size
   return {
-    sourceAddress: formatIPv6(bytes, 16),
-    sourcePort: bytes.readUInt16BE(48),
-    destinationAddress: formatIPv6(bytes, 32),
-    destinationPort: bytes.readUInt16BE(50),
+    sourceAddress: format(bytes, 16),
+    sourcePort: bytes.readUInt16BE(ports),
+    destinationAddress: format(bytes, 16 + size),
+    destinationPort: bytes.readUInt16BE(ports + 2),
   }
 }
 
