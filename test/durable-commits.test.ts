@@ -2,7 +2,7 @@ import t from 'tap'
 import { ReasonCode, storeFull } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { World } from './support/durable-world.ts'
-import { exactly, lasting, open, payloadsOf, puback, pubrel, receiveAll } from './support/exchanges.ts'
+import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
 import { comeBack, isPresent, leaveSubscribed, numbers, publish, subscribe } from './support/sleeper.ts'
@@ -39,6 +39,42 @@ for (const protocolVersion of [4, 5] as const) {
     t.strictSame(await answers(client.send({ type: PacketType.unsubscribe, packetIdentifier: 4, topicFilters: ['s'], properties: undefined })), [[], [PacketType.unsuback]])
     isHolding = false
     for (const go of held.splice(0)) go()
+  })
+}
+
+t.test('a Client that says good-bye right behind its messages still gets their acknowledgements, and its Will is forgotten at once [MQTT-3.14.4-3]', async t => {
+  const world = await World.start(t)
+  await leaveSubscribed(world)
+  const [witness] = await open(world.test, { clientIdentifier: 'witness' })
+  await witness.subscribe('will')
+  const [client] = await open(world.test, lasting({ clientIdentifier: 'publisher', will: will({ topicName: 'will' }) }))
+  world.store.holds = 'commits'
+  client.publish('a', '1', { qos: 1, packetIdentifier: 1 }).publish('a', '2', { qos: 2, packetIdentifier: 2 }).disconnect()
+  t.strictSame([await client.take(), client.isEnded], [[], false])
+  await world.store.release()
+  exactly(t, await client.take(), [puback(1), pubrec(2)])
+  t.equal(client.isEnded, true)
+  t.strictSame(await witness.messages(), [])
+})
+
+const partings: Readonly<Record<string, (client: PacketClient) => unknown>> = { closed: client => client.stream.end(), broken: client => client.vanish() }
+for (const [name, part] of Object.entries(partings)) {
+  t.test(`who is gone after its DISCONNECT is not waited for (the connection is ${name})`, async t => {
+    const world = await World.start(t)
+    await leaveSubscribed(world)
+    const [witness] = await open(world.test, { clientIdentifier: 'witness' })
+    await witness.subscribe('will')
+    const [client] = await open(world.test, { clientIdentifier: 'publisher', will: will({ topicName: 'will' }) })
+    world.store.holds = 'commits'
+    client.publish('a', '1', { qos: 1, packetIdentifier: 1 }).disconnect()
+    await settled()
+    t.notOk(world.events.includes('disconnected 0 publisher'))
+    await part(client)
+    await settled()
+    t.ok(world.events.includes('disconnected 0 publisher'))
+    await world.store.release()
+    t.strictSame(payloadsOf(await comeBack(world)), ['1'])
+    t.strictSame(await witness.messages(), [])
   })
 }
 

@@ -185,7 +185,8 @@ export class Connection implements NetworkSink, TransportListener, Due {
 
   ended (error: Error | undefined): void {
     if (error instanceof MqttError) this.error ??= error
-    this.#isEnding = error === undefined && this.#held !== undefined && this.client.phase === 'connected' // a DISCONNECT may wait [MQTT-3.14.4-3]
+    const { phase, disconnectReasonCode } = this.client
+    this.#isEnding = error === undefined && this.#held !== undefined && phase === 'connected' && disconnectReasonCode === undefined // a DISCONNECT may wait [MQTT-3.14.4-3]
     if (this.#isEnding) return
     if (!this.isClosed) this.#over()
     if (this.#isGone) this.#owner.gone(this)

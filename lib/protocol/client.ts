@@ -58,6 +58,9 @@ export class Client implements ClientInfo, Origin {
   isWillPublished = true
   /** CONNACK was sent and observers told. */
   wasTold = false
+  /** Acknowledgements that it is to get once something is stored. */
+  #owed = 0
+  #noneOwed: (() => void) | undefined = undefined
   #abort: AbortController | undefined = undefined
 
   constructor (services: BrokerServices, sink: NetworkSink, connection: ConnectionInfo) {
@@ -94,6 +97,16 @@ export class Client implements ClientInfo, Origin {
   /** Properties with a Reason String, where the Client wants them [MQTT-3.1.2-29]. */
   reason (reasonString: string): Properties | undefined {
     return this.protocolVersion === 5 && this.wantsProblemInformation ? { reasonString } : undefined
+  }
+
+  /** An acknowledgement waits for the store; `answered` must follow, whatever becomes of it. */
+  owe (): void { this.#owed++ }
+
+  answered (): void { if (--this.#owed === 0) this.#noneOwed?.() }
+
+  /** Settles once all that was published so far is answered; undefined where it is. */
+  whenAnswered (): Promise<void> | undefined {
+    return this.#owed === 0 ? undefined : new Promise(resolve => { this.#noneOwed = resolve })
   }
 
   /** The connection is over; hooks that still wait for something are told. */

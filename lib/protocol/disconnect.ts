@@ -3,8 +3,11 @@ import { ReasonCode } from '../base/reason-codes.ts'
 import type { DisconnectPacket } from '../packet/packets.ts'
 import type { Client } from './client.ts'
 
-/** DISCONNECT from a Client (section 3.14): with Reason Code 0 the Will Message is forgotten [MQTT-3.14.4-3]. */
-export function handleDisconnect (client: Client, { reasonCode, properties }: DisconnectPacket): void {
+/**
+ * DISCONNECT from a Client (section 3.14): with Reason Code 0 the Will Message is forgotten [MQTT-3.14.4-3]. Who says good-bye
+ * right behind its last message still gets the acknowledgement of that.
+ */
+export function handleDisconnect (client: Client, { reasonCode, properties }: DisconnectPacket): Promise<void> | undefined {
   const session = client.ownSession
   const expiry = properties?.sessionExpiryInterval
   if (expiry !== undefined) {
@@ -13,5 +16,7 @@ export function handleDisconnect (client: Client, { reasonCode, properties }: Di
   }
   client.isWillPublished = reasonCode !== ReasonCode.success
   client.disconnectReasonCode = reasonCode
-  client.sink.close()
+  const answered = client.whenAnswered()?.then(() => { client.sink.close() })
+  if (answered === undefined) client.sink.close()
+  return answered
 }

@@ -25,7 +25,7 @@ export function dispatch (client: Client, packet: Packet): Promise<void> | undef
     case PacketType.subscribe: return handleSubscribe(client, packet)
     case PacketType.unsubscribe: return handleUnsubscribe(client, packet)
     case PacketType.pingreq: client.sink.send({ type: PacketType.pingresp }); return undefined // [MQTT-3.12.4-1]
-    case PacketType.disconnect: handleDisconnect(client, packet); return undefined
+    case PacketType.disconnect: return handleDisconnect(client, packet)
     case PacketType.auth: return handleAuth(client, packet)
     case PacketType.connect: throw protocolError('a second CONNECT [MQTT-3.1.0-2]')
     case PacketType.connack:

@@ -25,17 +25,20 @@ export class PublishReceipt implements Waiter {
     this.#type = qos === QoS.exactlyOnce ? PacketType.pubrec : PacketType.puback
     this.#packetIdentifier = packetIdentifier
     this.#reasonCode = reasonCode
+    client.owe()
   }
 
   stored (): void {
     if (this.#type === PacketType.pubrec) this.#client.session?.inbox.stored(this.#packetIdentifier)
     if (this.#client.phase === 'connected') acknowledge(this.#client, this.#type, this.#packetIdentifier, this.#reasonCode)
+    this.#client.answered()
   }
 
   /** MQTT 3.x has no word for "no", and "yes" would be a lie: the Client sends it again when it comes back. */
   refused ({ reasonCode }: MqttError): boolean {
     if (this.#type === PacketType.pubrec) this.#client.session?.inbox.delete(this.#packetIdentifier)
     if (this.#client.phase === 'connected' && this.#client.protocolVersion === 5) this.#refuse(reasonCode)
+    this.#client.answered()
     return false
   }
 
@@ -70,14 +73,20 @@ class StoredAcknowledgement implements Waiter {
     this.#client = client
     this.#type = type
     this.#packetIdentifier = packetIdentifier
+    client.owe()
   }
 
   stored (): void {
     if (this.#isWanted) this.#client.sink.acknowledge(this.#type, this.#packetIdentifier)
+    this.#client.answered()
   }
 
   /** What was to be written is part of the next commit. */
-  refused (): boolean { return this.#isWanted }
+  refused (): boolean {
+    const isWanted = this.#isWanted
+    if (!isWanted) this.#client.answered()
+    return isWanted
+  }
 
   /** A PUBREC is not, once the message itself could not be stored. */
   get #isWanted (): boolean {
