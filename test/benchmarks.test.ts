@@ -93,14 +93,15 @@ t.test('npm run bench:cluster measures two nodes on one Redis, and counts what g
 })
 
 t.test('npm run bench:curve goes round brokers that carry something beside their work, and finds it there in the end', async t => {
-  const points = ['--subscriptions', '100', '--connections', '20']
+  const points = ['--subscriptions', '100', '--connections', '20', '--crowd', '50']
   const { code, problems } = await runBench(t, 'curve/run.js', [...points, '--brokers', 'myelin', '--starts', '1', '--rounds', '2', '--seconds', '0.2', '--warmup', '0.1'])
   t.equal(code, 0, problems)
   const { results } = JSON.parse(readFileSync(join(out, 'curve.json'), 'utf8')) as Bench
-  const round = ['nothing', 'subscriptions-100', 'connections-20', 'nothing-again']
+  const round = ['nothing', 'subscriptions-100', 'connections-20', 'nothing-again', 'host', 'host-connections', 'host-all']
   t.same(results.map(({ scenario, failed }) => [scenario, failed]).toSorted(), [...round, ...round].map(scenario => [scenario, undefined]).toSorted())
   for (const { figures, scenario } of results) t.match(figures, { errors: 0, lost: 0, duplicated: 0, outOfOrder: 0, cpuUs: Number }, scenario)
   t.match(readFileSync(join(out, 'curve.md'), 'utf8'), /^\| 20 idle connections \| [\d.]+ \(× [\d.]+\) \|$/m)
+  t.match(readFileSync(join(out, 'curve.md'), 'utf8'), /^\| 50 idle connections, 30 of them streams in memory \| [\d.]+ \(× [\d.]+\) \|$/m)
   t.match(readFileSync(join(out, 'curve.svg'), 'utf8'), /beside 100 subscriptions of others/)
 })
 

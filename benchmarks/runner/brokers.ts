@@ -31,7 +31,7 @@ export interface AbsentBroker {
 /** Myelin as built in a folder: its command line, or with hooks in a host of its own. */
 export function myelin (root: string, name: string = 'myelin'): BrokerUnderTest {
   const cli = join(root, 'dist/plugins/cli/main.js')
-  const host = join(import.meta.dirname, '../servers', `hooks${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
+  const host = serverProgram('hooks')
   // As the peers are measured here: nothing is written to disk. A revision from before there was a store has no such option.
   const inMemory = existsSync(join(root, 'dist/plugins/lmdb')) ? ['--data', 'off'] : []
   const ports = (port: number, access: Access): string[] => access === 'websocket' ? ['--port', 'off', '--ws-port', String(port)] : ['--port', String(port), '--ws-port', 'off']
@@ -45,6 +45,16 @@ export function myelin (root: string, name: string = 'myelin'): BrokerUnderTest 
       args: access === 'hooks' ? [host, String(port), root] : [cli, '--host', '127.0.0.1', '--log-format', 'quiet', ...inMemory, ...ports(port, access)],
     }),
   }
+}
+
+/** Myelin in a host that connects so many idle Clients to it over streams in memory. */
+export function crowded (root: string, streams: number): BrokerUnderTest {
+  const command = (port: number): Command => ({ file: process.execPath, args: [serverProgram('crowd'), String(port), root, String(streams)] })
+  return { ...myelin(root), accesses: ['tcp'], command }
+}
+
+function serverProgram (name: string): string {
+  return join(import.meta.dirname, '../servers', `${name}${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
 }
 
 /** Mosquitto as its distribution built it, with the limits that a load test hits taken away and nothing written to disk. */
