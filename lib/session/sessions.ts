@@ -26,8 +26,8 @@ export class Sessions {
   readonly #events: SessionEvents
   /** Sessions of the store that had ended but for their Will Messages. */
   readonly #bequeathed: Session[] = []
-  /** Where the look into the Sessions' queues goes on. */
-  #cursor: Iterator<Session, undefined> = this.#sessions.values()
+  /** Where the look into the Sessions' queues goes on; undefined between two of them, since a Map keeps what it has lost as long as an iterator stands before that. */
+  #cursor: Iterator<Session, undefined> | undefined = undefined
 
   constructor (services: SessionServices, events: SessionEvents) {
     this.#services = services
@@ -116,7 +116,8 @@ export class Sessions {
   /** Looks after everything that is due. */
   sweep (): void {
     const now = this.#services.clock.now()
-    if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now)
+    if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now, this.#cursor ?? this.#sessions.values())
+    else this.#cursor = undefined
     for (const session of this.#bequeathed.splice(0, sweptAtOnce)) this.#publishLeft(session)
     for (let count = 0; count < sweptAtOnce; count++) {
       const name = this.#deadlines.take(now)
@@ -153,11 +154,12 @@ export class Sessions {
   }
 
   /** Some of the Sessions at a time. */
-  #sweepQueues (now: number): void {
+  #sweepQueues (now: number, sessions: Iterator<Session, undefined>): void {
+    this.#cursor = sessions
     for (let count = 0; count < sweptAtOnce; count++) {
-      const next = this.#cursor.next()
+      const next = sessions.next()
       if (next.done === true) {
-        this.#cursor = this.#sessions.values()
+        this.#cursor = undefined
         return
       }
       next.value.outbox.sweep(now)
