@@ -105,8 +105,8 @@ export class StreamTransport implements Transport {
 
   /** @internal */
   closed (): void {
-    // Without an end before it: the Client did not close, the network broke.
-    this.ended(this.#stream.errored ?? new Error('the stream was destroyed'))
+    // Without an end before it: the Client did not close, the network broke. An error for each would cost microseconds, for its stack.
+    if (!this.#hasEnded) this.ended(this.#stream.errored ?? new Error('the stream was destroyed'))
     this.#listener?.closed?.()
     this.#listener = undefined
   }
@@ -138,7 +138,7 @@ function onDrain (this: OwnedStream): void { this[transportOf]?.drained() }
 /** The Client has said its last word: what was sent to it may still leave. */
 function onEnd (this: OwnedStream): void {
   this[transportOf]?.ended(undefined)
-  this.end()
+  if (!this.writableEnded) this.end() // else the stream would make an error of it, which nobody sees
 }
 
 function onError (this: OwnedStream, error: Error): void { this[transportOf]?.ended(error) }
