@@ -5,7 +5,10 @@ import tseslint from 'typescript-eslint'
 const floors = [['base'], ['topic'], ['packet'], ['contract'], ['hooks', 'store'], ['session'], ['router'], ['cluster'], ['protocol'], ['connection']]
 
 // The same within a folder that has folders of its own; '.' is what lies in it directly.
-const floorsWithin = { connection: ['proxy', '.', 'websocket'] }
+const floorsWithin = {
+  packet: ['data', '.', 'control-packets', 'codec'],
+  connection: ['proxy', '.', 'websocket'],
+}
 
 const top = { group: ['**/broker.ts', '**/options.ts', '**/index.ts', '**/plugins/**'], message: 'the top is imported by the top only' }
 

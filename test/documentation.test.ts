@@ -172,9 +172,18 @@ t.test('docs/options.md has every option, and docs/in-process.md those of subscr
   t.end()
 })
 
+const floors = 'base|topic|packet|contract|hooks|store|session|router|cluster|protocol|connection'
+
 t.test('docs/architecture.md names files and folders that exist', t => {
-  for (const [, name = ''] of read('docs/architecture.md').matchAll(/\b((?:base|topic|packet|contract|hooks|session|router|protocol|connection)\/(?:[\w-]+\/)*[\w-]*(?:\.ts)?)/g)) {
+  for (const [, name = ''] of read('docs/architecture.md').matchAll(new RegExp(`\\b((?:${floors})/(?:[\\w-]+/)*[\\w-]*(?:\\.ts)?)`, 'g'))) {
     t.ok(existsSync(join(root, 'lib', name)), name)
+  }
+  t.end()
+})
+
+t.test('the pages name files of lib/ that exist', t => {
+  for (const page of pages) {
+    for (const [, name = ''] of read(page).matchAll(new RegExp(`\`(?:lib/)?((?:${floors})/[\\w/-]+\\.ts)\``, 'g'))) t.ok(existsSync(join(root, 'lib', name)), `${page}: ${name}`)
   }
   t.end()
 })

@@ -4,7 +4,7 @@ import { connect as connectTcp, createServer, type AddressInfo, type Socket } fr
 import { Duplex, duplexPair } from 'node:stream'
 import { roundMs, Rounds, type Due } from '../lib/connection/rounds.ts'
 import { createBroker, ReasonCode } from '../lib/index.ts'
-import { encode } from '../lib/packet/encoder.ts'
+import { encode } from '../lib/packet/codec/encoder.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { Topic } from '../lib/topic/topic.ts'
 import { FakeClock } from './support/fake-clock.ts'

@@ -1,7 +1,7 @@
 // What it costs to read packets out of a chunk: `node --expose-gc decode.js`
 import { defaultLimits } from '../../lib/base/limits.ts'
-import { Decoder } from '../../lib/packet/decoder.ts'
-import { encode } from '../../lib/packet/encoder.ts'
+import { Decoder } from '../../lib/packet/codec/decoder.ts'
+import { encode } from '../../lib/packet/codec/encoder.ts'
 import { PacketType, type Packet, type Properties, type ProtocolVersion, type QoS } from '../../lib/packet/packets.ts'
 import { Topic, TopicTable } from '../../lib/topic/topic.ts'
 import { measure, runAlone, type Cost } from './measure.ts'

@@ -1,8 +1,8 @@
 // What a message costs whose topic was not seen lately: `node --expose-gc new-topics.js`
 import { defaultLimits } from '../../lib/base/limits.ts'
 import { Message } from '../../lib/contract/message.ts'
-import { Decoder } from '../../lib/packet/decoder.ts'
-import { encode } from '../../lib/packet/encoder.ts'
+import { Decoder } from '../../lib/packet/codec/decoder.ts'
+import { encode } from '../../lib/packet/codec/encoder.ts'
 import { PacketType, type Packet } from '../../lib/packet/packets.ts'
 import { Router } from '../../lib/router/router.ts'
 import { Session } from '../../lib/session/session.ts'

@@ -1,5 +1,5 @@
-import type { PublishHead } from '../packet/publish-encoder.ts'
-import type { Reader } from '../packet/reader.ts'
+import type { PublishHead } from '../packet/control-packets/publish-encoder.ts'
+import type { Reader } from '../packet/data/reader.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { Flusher } from './flusher.ts'
 import type { FrameWriter } from './frame-writer.ts'

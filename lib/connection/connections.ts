@@ -1,7 +1,7 @@
 import { ErrorCode, MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { ConnectionInfo } from '../contract/hooks.ts'
-import { Reader } from '../packet/reader.ts'
+import { Reader } from '../packet/data/reader.ts'
 import type { BrokerServices } from '../protocol/broker-services.ts'
 import type { Client } from '../protocol/client.ts'
 import { ConnectRefused } from '../protocol/failure.ts'

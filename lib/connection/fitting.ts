@@ -1,4 +1,4 @@
-import { encode } from '../packet/encoder.ts'
+import { encode } from '../packet/codec/encoder.ts'
 import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../packet/packets.ts'
 
 type Explained = Packet & { readonly properties: Properties | undefined }

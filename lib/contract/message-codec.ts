@@ -1,8 +1,8 @@
 import { malformed } from '../base/errors.ts'
 import type { MessageProperties, QoS } from '../packet/packets.ts'
-import { copyBytes, decodeMessageProperties } from '../packet/publish-encoder.ts'
-import { emptyBytes, Reader } from '../packet/reader.ts'
-import { writeUint16, writeUint32 } from '../packet/writer.ts'
+import { copyBytes, decodeMessageProperties } from '../packet/control-packets/publish-encoder.ts'
+import { emptyBytes, Reader } from '../packet/data/reader.ts'
+import { writeUint16, writeUint32 } from '../packet/data/writer.ts'
 import { emptyTopic, TopicTable } from '../topic/topic.ts'
 import { Message } from './message.ts'
 

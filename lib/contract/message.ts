@@ -1,7 +1,7 @@
 import type { MessageProperties, QoS } from '../packet/packets.ts'
-import type { Pieces } from '../packet/pieces.ts'
-import { encodeMessageProperties } from '../packet/publish-encoder.ts'
-import { emptyBytes } from '../packet/reader.ts'
+import type { Pieces } from '../packet/data/pieces.ts'
+import { encodeMessageProperties } from '../packet/control-packets/publish-encoder.ts'
+import { emptyBytes } from '../packet/data/reader.ts'
 import type { Topic } from '../topic/topic.ts'
 
 /** What a PUBLISH, a Will or the host says of a message. */

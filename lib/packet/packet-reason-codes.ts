@@ -1,7 +1,7 @@
 import { malformed } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { PacketType } from './packets.ts'
-import type { Reader } from './reader.ts'
+import type { Reader } from './data/reader.ts'
 
 const published: readonly ReasonCode[] = [
   ReasonCode.success, ReasonCode.noMatchingSubscribers, ReasonCode.unspecifiedError, ReasonCode.implementationSpecificError,

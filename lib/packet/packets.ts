@@ -1,6 +1,6 @@
 import type { ReasonCode } from '../base/reason-codes.ts'
 import type { Topic } from '../topic/topic.ts'
-import type { Pieces } from './pieces.ts'
+import type { Pieces } from './data/pieces.ts'
 
 /** MQTT Control Packet types (section 2.1.2). */
 export const PacketType = {

@@ -1,8 +1,8 @@
 import { ErrorCode, malformed, MqttError, protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { PacketType, type Properties, type UserProperty } from './packets.ts'
-import { emptyBytes, Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { emptyBytes, Reader } from './data/reader.ts'
+import { Writer } from './data/writer.ts'
 
 /** Where properties stand: in a packet of a type, or in the Will of CONNECT, which has the type that MQTT leaves unused. */
 export type PropertyPlace = PacketType | typeof willPlace

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { defaultLimits } from '../../lib/base/limits.ts'
-import { Decoder } from '../../lib/packet/decoder.ts'
-import { encode } from '../../lib/packet/encoder.ts'
+import { Decoder } from '../../lib/packet/codec/decoder.ts'
+import { encode } from '../../lib/packet/codec/encoder.ts'
 import type { Packet, ProtocolVersion } from '../../lib/packet/packets.ts'
 import { TopicTable } from '../../lib/topic/topic.ts'
 

@@ -1,11 +1,11 @@
-import { protocolError } from '../base/errors.ts'
-import type { ReasonCode } from '../base/reason-codes.ts'
-import { readReasonCode } from './packet-reason-codes.ts'
-import { PacketType } from './packets.ts'
-import type { ProtocolVersion, UnsubackPacket, UnsubscribePacket } from './packets.ts'
-import { readProperties, writeProperties } from './properties.ts'
-import type { Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { protocolError } from '../../base/errors.ts'
+import type { ReasonCode } from '../../base/reason-codes.ts'
+import { readReasonCode } from '../packet-reason-codes.ts'
+import { PacketType } from '../packets.ts'
+import type { ProtocolVersion, UnsubackPacket, UnsubscribePacket } from '../packets.ts'
+import { readProperties, writeProperties } from '../properties.ts'
+import type { Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** Decodes UNSUBSCRIBE (section 3.10). */
 export function decodeUnsubscribe (reader: Reader, version: ProtocolVersion, maximumUserProperties: number): UnsubscribePacket {

@@ -1,10 +1,10 @@
-import type { Topic } from '../topic/topic.ts'
+import type { Topic } from '../../topic/topic.ts'
 import { acknowledgeFirstByte } from './acknowledge.ts'
-import type { AcknowledgeType, MessageProperties, QoS, ProtocolVersion } from './packets.ts'
-import { decodeUnaltered, encodeUnaltered } from './properties.ts'
+import type { AcknowledgeType, MessageProperties, QoS, ProtocolVersion } from '../packets.ts'
+import { decodeUnaltered, encodeUnaltered } from '../properties.ts'
 import { publishFirstByte } from './publish.ts'
-import { variableByteIntegerLength } from './reader.ts'
-import { writeUint16, writeUint32, writeVariableByteInteger } from './writer.ts'
+import { variableByteIntegerLength } from '../data/reader.ts'
+import { writeUint16, writeUint32, writeVariableByteInteger } from '../data/writer.ts'
 
 /** What a Message offers to the encoder. */
 export interface PublishContent {

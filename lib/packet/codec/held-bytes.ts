@@ -1,4 +1,4 @@
-import { emptyBytes } from './reader.ts'
+import { emptyBytes } from '../data/reader.ts'
 
 /** What came of a packet in one chunk stays there from this many bytes on, if that is half of the chunk: a slice keeps the whole chunk alive. */
 const pieceFrom = 16_384

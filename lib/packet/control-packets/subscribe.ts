@@ -1,11 +1,11 @@
-import { malformed, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import { readReasonCode } from './packet-reason-codes.ts'
-import { PacketType } from './packets.ts'
-import type { ProtocolVersion, QoS, RetainHandling, SubackPacket, SubscribePacket, SubscriptionRequest } from './packets.ts'
-import { readProperties, writeProperties } from './properties.ts'
-import type { Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { malformed, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { readReasonCode } from '../packet-reason-codes.ts'
+import { PacketType } from '../packets.ts'
+import type { ProtocolVersion, QoS, RetainHandling, SubackPacket, SubscribePacket, SubscriptionRequest } from '../packets.ts'
+import { readProperties, writeProperties } from '../properties.ts'
+import type { Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** Subscription Options (section 3.8.3.1). */
 const optionBits = { qos: 0x03, noLocal: 0x04, retainAsPublished: 0x08, retainHandlingShift: 4 } as const

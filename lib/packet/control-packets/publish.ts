@@ -1,11 +1,11 @@
-import { malformed, protocolError } from '../base/errors.ts'
-import { emptyTopic, type Topic, type TopicTable } from '../topic/topic.ts'
-import { PacketType } from './packets.ts'
-import type { ProtocolVersion, Properties, PublishPacket, QoS } from './packets.ts'
-import { Pieces } from './pieces.ts'
-import { readProperties, writeProperties } from './properties.ts'
-import { bodyOf, decodeVariableByteInteger, incomplete, variableByteIntegerLength, type Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { malformed, protocolError } from '../../base/errors.ts'
+import { emptyTopic, type Topic, type TopicTable } from '../../topic/topic.ts'
+import { PacketType } from '../packets.ts'
+import type { ProtocolVersion, Properties, PublishPacket, QoS } from '../packets.ts'
+import { Pieces } from '../data/pieces.ts'
+import { readProperties, writeProperties } from '../properties.ts'
+import { bodyOf, decodeVariableByteInteger, incomplete, variableByteIntegerLength, type Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** The flags of a PUBLISH in its first byte (section 3.3.1). */
 export const publishFlags = { retain: 0x01, qosShift: 1, dup: 0x08 } as const

@@ -1,10 +1,10 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import { readReasonCode } from './packet-reason-codes.ts'
-import { PacketType } from './packets.ts'
-import type { AuthPacket, DisconnectPacket, ProtocolVersion } from './packets.ts'
-import { readProperties, writeProperties } from './properties.ts'
-import type { Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { readReasonCode } from '../packet-reason-codes.ts'
+import { PacketType } from '../packets.ts'
+import type { AuthPacket, DisconnectPacket, ProtocolVersion } from '../packets.ts'
+import { readProperties, writeProperties } from '../properties.ts'
+import type { Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** Decodes DISCONNECT (section 3.14), which is empty before MQTT 5.0. */
 export function decodeDisconnect (reader: Reader, version: ProtocolVersion, maximumUserProperties: number): DisconnectPacket {

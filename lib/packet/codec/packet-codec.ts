@@ -1,8 +1,8 @@
-import { defaultLimits } from '../base/limits.ts'
-import { TopicTable } from '../topic/topic.ts'
+import { defaultLimits } from '../../base/limits.ts'
+import { TopicTable } from '../../topic/topic.ts'
 import { Decoder } from './decoder.ts'
 import { encode } from './encoder.ts'
-import type { Packet, ProtocolVersion } from './packets.ts'
+import type { Packet, ProtocolVersion } from '../packets.ts'
 
 const largest = 268_435_460
 

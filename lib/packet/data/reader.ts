@@ -1,6 +1,6 @@
-import { ErrorCode, malformed, MqttError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import { decodeUtf8 } from '../base/utf8.ts'
+import { ErrorCode, malformed, MqttError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { decodeUtf8 } from '../../base/utf8.ts'
 
 /** No bytes at all; shared, so that an empty payload keeps no chunk alive. */
 export const emptyBytes: Buffer = Buffer.alloc(0)

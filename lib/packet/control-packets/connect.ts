@@ -1,11 +1,11 @@
-import { ErrorCode, malformed, MqttError, protocolError } from '../base/errors.ts'
-import { connectReturnCode, ReasonCode } from '../base/reason-codes.ts'
-import { readReasonCode } from './packet-reason-codes.ts'
-import { PacketType } from './packets.ts'
-import type { ConnackPacket, ConnectPacket, ProtocolVersion, QoS, WillFields } from './packets.ts'
-import { readProperties, willPlace, writeProperties } from './properties.ts'
-import type { Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { ErrorCode, malformed, MqttError, protocolError } from '../../base/errors.ts'
+import { connectReturnCode, ReasonCode } from '../../base/reason-codes.ts'
+import { readReasonCode } from '../packet-reason-codes.ts'
+import { PacketType } from '../packets.ts'
+import type { ConnackPacket, ConnectPacket, ProtocolVersion, QoS, WillFields } from '../packets.ts'
+import { readProperties, willPlace, writeProperties } from '../properties.ts'
+import type { Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** What CONNECT begins with (sections 3.1.2.1 and 3.1.2.2). */
 export interface ProtocolHead { readonly name: string, readonly level: number }

@@ -1,10 +1,10 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import { readReasonCode } from './packet-reason-codes.ts'
-import { PacketType } from './packets.ts'
-import type { AcknowledgePacket, AcknowledgeType, ProtocolVersion } from './packets.ts'
-import { readProperties, writeProperties } from './properties.ts'
-import type { Reader } from './reader.ts'
-import { Writer } from './writer.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { readReasonCode } from '../packet-reason-codes.ts'
+import { PacketType } from '../packets.ts'
+import type { AcknowledgePacket, AcknowledgeType, ProtocolVersion } from '../packets.ts'
+import { readProperties, writeProperties } from '../properties.ts'
+import type { Reader } from '../data/reader.ts'
+import { Writer } from '../data/writer.ts'
 
 /** Decodes PUBACK, PUBREC, PUBREL or PUBCOMP (sections 3.4 to 3.7). */
 export function decodeAcknowledge (

@@ -1,4 +1,4 @@
-import { malformed } from '../base/errors.ts'
+import { malformed } from '../../base/errors.ts'
 import { variableByteIntegerLength } from './reader.ts'
 
 // Room for the longest fixed header, which is known last and stands first.

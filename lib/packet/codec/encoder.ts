@@ -1,11 +1,11 @@
-import { encodeAcknowledge } from './acknowledge.ts'
-import { encodeConnack, encodeConnect } from './connect.ts'
-import { encodeAuth, encodeDisconnect } from './disconnect.ts'
-import { PacketType } from './packets.ts'
-import type { Packet, ProtocolVersion } from './packets.ts'
-import { encodePublish } from './publish.ts'
-import { encodeSuback, encodeSubscribe } from './subscribe.ts'
-import { encodeUnsuback, encodeUnsubscribe } from './unsubscribe.ts'
+import { encodeAcknowledge } from '../control-packets/acknowledge.ts'
+import { encodeConnack, encodeConnect } from '../control-packets/connect.ts'
+import { encodeAuth, encodeDisconnect } from '../control-packets/disconnect.ts'
+import { PacketType } from '../packets.ts'
+import type { Packet, ProtocolVersion } from '../packets.ts'
+import { encodePublish } from '../control-packets/publish.ts'
+import { encodeSuback, encodeSubscribe } from '../control-packets/subscribe.ts'
+import { encodeUnsuback, encodeUnsubscribe } from '../control-packets/unsubscribe.ts'
 
 /**
  * The bytes of any Control Packet as a Client of that version expects them: MQTT 3.x gets no properties, and
