@@ -7,6 +7,7 @@ const floors = [['base'], ['topic'], ['packet'], ['contract'], ['hooks', 'store'
 // The same within a folder that has folders of its own; '.' is what lies in it directly.
 const floorsWithin = {
   packet: ['data', '.', 'control-packets', 'codec'],
+  cluster: ['node', ['log', 'inbox'], 'outbound', 'ownership', '.'],
   connection: ['proxy', '.', 'websocket'],
 }
 
@@ -22,14 +23,14 @@ const floorRules = floors.flatMap((folders, floor) => folders.flatMap(folder => 
 }))
 
 function innerRules (folder, patterns) {
-  const inner = floorsWithin[folder] ?? []
-  return inner.map((part, floor) => {
-    const above = inner.slice(floor + 1).map(other => ({
+  const inner = (floorsWithin[folder] ?? []).map(parts => [parts].flat())
+  return inner.flatMap((parts, floor) => parts.map(part => {
+    const forbidden = inner.slice(floor).flat().filter(other => other !== part).map(other => ({
       regex: other === '.' ? '^\\.\\./[^./][^/]*$' : `^\\.\\.?/${other}/`,
       message: `${nameOf(folder, part)} may not know ${nameOf(folder, other)}`,
     }))
-    return rule(part === '.' ? `lib/${folder}/*.ts` : `lib/${folder}/${part}/**/*.ts`, [...patterns, ...above])
-  })
+    return rule(part === '.' ? `lib/${folder}/*.ts` : `lib/${folder}/${part}/**/*.ts`, [...patterns, ...forbidden])
+  }))
 }
 
 function nameOf (folder, part) {

@@ -1,5 +1,5 @@
 import type { BrokerParts } from './assemble.ts'
-import { restoreSession } from './cluster/restore-session.ts'
+import { restoreSession } from './cluster/ownership/restore-session.ts'
 import type { Message } from './contract/message.ts'
 import type { Journal } from './store/journal.ts'
 

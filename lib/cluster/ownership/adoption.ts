@@ -1,6 +1,6 @@
-import type { Emitter, ImportedSession, InboxFrame, Pulse } from '../contract/emitter.ts'
-import { storeFailed } from '../contract/store-errors.ts'
-import type { ClusterServices } from './cluster-services.ts'
+import type { Emitter, ImportedSession, InboxFrame, Pulse } from '../../contract/emitter.ts'
+import { storeFailed } from '../../contract/store-errors.ts'
+import type { ClusterServices } from '../node/cluster-services.ts'
 
 /** What adopting needs of the cluster. */
 export interface Adopter {

@@ -1,7 +1,7 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { ClusterServices } from './cluster-services.ts'
-import { FrameCodec, type YieldItem } from './frames.ts'
-import type { Outbound } from './outbound.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { ClusterServices } from '../node/cluster-services.ts'
+import { FrameCodec, type YieldItem } from '../inbox/frames.ts'
+import type { Outbound } from '../outbound/outbound.ts'
 
 /** Milliseconds that a living node is given to write what it has of a Client; longer takes only one that is dead, asleep or very busy. */
 const patienceMs = 100

@@ -1,11 +1,11 @@
-import { MqttError } from '../base/errors.ts'
-import type { StoredSession } from '../contract/store.ts'
-import type { Subscription } from '../contract/subscription.ts'
-import { Session } from '../session/session.ts'
-import { willOfRecord } from '../session/session-record.ts'
-import type { Journal } from '../store/journal.ts'
-import { parseTopicFilter } from '../topic/topic-filter.ts'
-import type { RestoreServices } from './cluster-services.ts'
+import { MqttError } from '../../base/errors.ts'
+import type { StoredSession } from '../../contract/store.ts'
+import type { Subscription } from '../../contract/subscription.ts'
+import { Session } from '../../session/session.ts'
+import { willOfRecord } from '../../session/session-record.ts'
+import type { Journal } from '../../store/journal.ts'
+import { parseTopicFilter } from '../../topic/topic-filter.ts'
+import type { RestoreServices } from '../node/cluster-services.ts'
 
 /**
  * Builds a Session of what the store has kept. What fell due meanwhile is looked after by the next sweep.

@@ -1,7 +1,7 @@
-import type { ClusterChanges, Send } from '../contract/cluster-changes.ts'
-import type { Message } from '../contract/message.ts'
-import { QoS } from '../packet/packets.ts'
-import type { ClusterBatch } from '../store/journal-peer.ts'
+import type { ClusterChanges, Send } from '../../contract/cluster-changes.ts'
+import type { Message } from '../../contract/message.ts'
+import { QoS } from '../../packet/packets.ts'
+import type { ClusterBatch } from '../../store/journal-peer.ts'
 import type { Gathering } from './gathered.ts'
 
 /** What a commit tells the other nodes, beside what has gathered for them. */

@@ -1,9 +1,9 @@
-import { Fifo } from '../base/fifo.ts'
-import { messagesInFrame, type InboxEntry, type InboxFrame } from '../contract/emitter.ts'
-import { Origin, type Message } from '../contract/message.ts'
-import { QoS } from '../packet/packets.ts'
-import { PendingMessage, type Waiter } from '../store/pending-message.ts'
-import type { ClusterServices } from './cluster-services.ts'
+import { Fifo } from '../../base/fifo.ts'
+import { messagesInFrame, type InboxEntry, type InboxFrame } from '../../contract/emitter.ts'
+import { Origin, type Message } from '../../contract/message.ts'
+import { QoS } from '../../packet/packets.ts'
+import { PendingMessage, type Waiter } from '../../store/pending-message.ts'
+import type { ClusterServices } from '../node/cluster-services.ts'
 import { FrameCodec, type ConfirmationItem, type FrameItem, type KickItem, type MessageItem, type YieldedItem, type YieldItem } from './frames.ts'
 
 export type Notice = InboxEntry & { readonly kind: 'evicted' }

@@ -1,6 +1,6 @@
-import type { Message } from '../contract/message.ts'
-import { MessageCodec } from '../contract/message-codec.ts'
-import { writeUint32 } from '../packet/data/writer.ts'
+import type { Message } from '../../contract/message.ts'
+import { MessageCodec } from '../../contract/message-codec.ts'
+import { writeUint32 } from '../../packet/data/writer.ts'
 
 /** Byte 0 of each item of a frame; its length follows. */
 const Kind = { message: 1, sharedMessage: 2, confirmation: 3, kick: 4, yield: 5, yielded: 6 } as const

@@ -1,4 +1,4 @@
-import type { Journal } from '../store/journal.ts'
+import type { Journal } from '../../store/journal.ts'
 import type { Gate } from './gate.ts'
 
 /** Changes in one standstill, at most: commits come in between. */

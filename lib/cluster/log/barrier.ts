@@ -1,4 +1,4 @@
-import type { Clock } from '../contract/clock.ts'
+import type { Clock } from '../../contract/clock.ts'
 
 /** Milliseconds after which a node that has not said that it knows what this one wants is not waited for any more. */
 const patienceMs = 1_000

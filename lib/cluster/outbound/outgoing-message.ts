@@ -1,9 +1,9 @@
-import type { Message } from '../contract/message.ts'
-import { QoS } from '../packet/packets.ts'
-import { recipientOf } from '../router/delivery-plan.ts'
-import type { RemoteNode } from '../router/remote-node.ts'
-import type { Session } from '../session/session.ts'
-import type { Piece } from './frames.ts'
+import type { Message } from '../../contract/message.ts'
+import { QoS } from '../../packet/packets.ts'
+import { recipientOf } from '../../router/delivery-plan.ts'
+import type { RemoteNode } from '../../router/remote-node.ts'
+import type { Session } from '../../session/session.ts'
+import type { Piece } from '../inbox/frames.ts'
 
 type Shares = Map<RemoteNode, readonly string[]>
 

@@ -1,4 +1,4 @@
-import type { SessionReference } from '../contract/cluster-changes.ts'
+import type { SessionReference } from '../../contract/cluster-changes.ts'
 import type { OutgoingMessage } from './outgoing-message.ts'
 
 /** What has gathered for the other nodes until the next commit. */

@@ -1,4 +1,4 @@
-import { Fifo } from '../base/fifo.ts'
+import { Fifo } from '../../base/fifo.ts'
 
 /** Lets entries through one by one, in their order, and keeps those that come while it is shut. */
 export class Gate<Entry> {

@@ -1,4 +1,4 @@
-import type { Message } from '../contract/message.ts'
+import type { Message } from '../../contract/message.ts'
 
 /** A topic whose retained message was set, or removed, on this node, and is not in the log yet. */
 interface Ahead {

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers'
-import type { Send } from '../contract/cluster-changes.ts'
-import type { LogEntry } from '../contract/emitter.ts'
-import type { Message } from '../contract/message.ts'
-import { RemoteNode } from '../router/remote-node.ts'
-import type { ClusterServices } from './cluster-services.ts'
+import type { Send } from '../../contract/cluster-changes.ts'
+import type { LogEntry } from '../../contract/emitter.ts'
+import type { Message } from '../../contract/message.ts'
+import { RemoteNode } from '../../router/remote-node.ts'
+import type { ClusterServices } from '../node/cluster-services.ts'
 import { RetainedOrder } from './retained-order.ts'
 
 /** Bytes that may wait in a node's inbox; over it publishers to it are slowed down, until it has worked off half of them. */
