@@ -8,6 +8,7 @@ const floors = [['base'], ['topic'], ['packet'], ['contract'], ['hooks', 'store'
 const floorsWithin = {
   packet: ['data', '.', 'control-packets', 'codec'],
   cluster: ['node', ['log', 'inbox'], 'outbound', 'ownership', '.'],
+  protocol: ['client', ['publish', 'subscribe'], 'connect', '.'],
   connection: ['proxy', '.', 'websocket'],
 }
 

@@ -27,7 +27,7 @@ import { LocalClient, type PublishOptions, type RequestOptions } from './local-c
 import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
 import { brokerClosed, checkOptions, checkPlugin, checkStream } from './option-checks.ts'
 import type { BrokerOptions } from './options.ts'
-import { revalidate } from './protocol/revalidate.ts'
+import { revalidate } from './protocol/subscribe/revalidate.ts'
 import { recover } from './recovery.ts'
 import { SysTopics } from './sys-topics.ts'
 import type { TypedSubscribeOptions, TypedSubscription } from './typed-subscription.ts'

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os'
 import { getHeapStatistics } from 'node:v8'
 import type { Clock } from './contract/clock.ts'
-import type { Pressure } from './protocol/broker-services.ts'
+import type { Pressure } from './protocol/client/broker-services.ts'
 
 const sampleMs = 1_000
 /** The part of V8's own limit from which on the process is in danger, whatever the machine has. */

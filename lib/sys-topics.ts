@@ -1,7 +1,7 @@
 import type { Metrics } from './base/metrics.ts'
 import type { NodeState } from './contract/emitter.ts'
 import { Message } from './contract/message.ts'
-import type { BrokerServices } from './protocol/broker-services.ts'
+import type { BrokerServices } from './protocol/client/broker-services.ts'
 
 /** Minutes over which the loads are averaged, as Mosquitto does. */
 const spans = [1, 5, 15] as const

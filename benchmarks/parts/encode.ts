@@ -8,7 +8,7 @@ import type { Transport } from '../../lib/connection/transport.ts'
 import { encode } from '../../lib/packet/codec/encoder.ts'
 import { PacketType, type MessageProperties, type Packet } from '../../lib/packet/packets.ts'
 import type { PublishHead } from '../../lib/packet/control-packets/publish-encoder.ts'
-import { OutboundTopicAliases } from '../../lib/protocol/topic-alias.ts'
+import { OutboundTopicAliases } from '../../lib/protocol/client/topic-alias.ts'
 import { Topic } from '../../lib/topic/topic.ts'
 import { measure, runAlone, type Cost } from './measure.ts'
 

@@ -2,7 +2,7 @@ import type { Clock } from '../contract/clock.ts'
 import type { Message } from '../contract/message.ts'
 import type { AcknowledgeType } from '../packet/packets.ts'
 import { copyBytes, publishLength, publishRemainingLength, writeAcknowledge, writePublishHead, type PublishHead } from '../packet/control-packets/publish-encoder.ts'
-import type { OutboundTopicAliases } from '../protocol/topic-alias.ts'
+import type { OutboundTopicAliases } from '../protocol/client/topic-alias.ts'
 import type { Output } from './output.ts'
 
 /** Payloads from this size on are not copied into the output. */

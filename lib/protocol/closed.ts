@@ -1,6 +1,6 @@
 import type { MqttError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import type { Client } from './client.ts'
+import type { Client } from './client/client.ts'
 
 /** The Network Connection is over, for whatever reason: gives the Session back and tells observers. Done once. */
 export function handleClosed (client: Client, error: MqttError | undefined): void {

@@ -1,7 +1,7 @@
 import { protocolError } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { DisconnectPacket } from '../packet/packets.ts'
-import type { Client } from './client.ts'
+import type { Client } from './client/client.ts'
 
 /**
  * DISCONNECT from a Client (section 3.14): with Reason Code 0 the Will Message is forgotten [MQTT-3.14.4-3]. Who says good-bye

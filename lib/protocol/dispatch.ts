@@ -1,13 +1,13 @@
 import { protocolError } from '../base/errors.ts'
 import { PacketType, type Packet } from '../packet/packets.ts'
-import { handlePuback, handlePubcomp, handlePubrec, handlePubrel } from './acknowledge.ts'
-import { handleAuth } from './auth.ts'
-import type { Client } from './client.ts'
-import { handleConnect } from './connect.ts'
+import { handlePuback, handlePubcomp, handlePubrec, handlePubrel } from './publish/acknowledge.ts'
+import { handleAuth } from './connect/auth.ts'
+import type { Client } from './client/client.ts'
+import { handleConnect } from './connect/connect.ts'
 import { handleDisconnect } from './disconnect.ts'
-import { handlePublish } from './publish.ts'
-import { handleSubscribe } from './subscribe.ts'
-import { handleUnsubscribe } from './unsubscribe.ts'
+import { handlePublish } from './publish/publish.ts'
+import { handleSubscribe } from './subscribe/subscribe.ts'
+import { handleUnsubscribe } from './subscribe/unsubscribe.ts'
 
 /**
  * Gives a packet to the handler of its type, if the phase allows it.

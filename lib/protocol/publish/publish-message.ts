@@ -1,22 +1,13 @@
-import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { ClientInfo, MaybePromise, MessagePatch } from '../contract/hooks.ts'
-import { Origin as MessageOrigin, type Message } from '../contract/message.ts'
-import { QoS } from '../packet/packets.ts'
-import type { Session } from '../session/session.ts'
-import { PendingMessage } from '../store/pending-message.ts'
-import { topicNameFault } from '../topic/topic-name.ts'
-import type { Topic } from '../topic/topic.ts'
-import type { BrokerServices } from './broker-services.ts'
-
-/** Where a message comes from. */
-export interface Origin {
-  /** Undefined for the host, which needs nobody's leave. */
-  readonly client: ClientInfo | undefined
-  /** Undefined for the host; No Local needs to know. */
-  readonly session: Session | undefined
-  readonly isWill: boolean
-}
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { MaybePromise, MessagePatch } from '../../contract/hooks.ts'
+import { Origin as MessageOrigin, type Message } from '../../contract/message.ts'
+import { QoS } from '../../packet/packets.ts'
+import { PendingMessage } from '../../store/pending-message.ts'
+import { topicNameFault } from '../../topic/topic-name.ts'
+import type { Topic } from '../../topic/topic.ts'
+import type { BrokerServices } from '../client/broker-services.ts'
+import type { Origin } from '../client/origin.ts'
 
 /** What became of a message: a Reason Code, or what its publisher has to wait for before it is told one. */
 export type Published = ReasonCode | PendingMessage

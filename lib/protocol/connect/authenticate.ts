@@ -1,10 +1,10 @@
-import { ErrorCode } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { Allow, AuthenticateRequest, AuthenticateResult, Deny } from '../contract/hooks.ts'
-import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
-import { PacketType, type ConnectPacket } from '../packet/packets.ts'
-import type { Client } from './client.ts'
-import { ConnectRefused } from './failure.ts'
+import { ErrorCode } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { Allow, AuthenticateRequest, AuthenticateResult, Deny } from '../../contract/hooks.ts'
+import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
+import { PacketType, type ConnectPacket } from '../../packet/packets.ts'
+import type { Client } from '../client/client.ts'
+import { ConnectRefused } from '../client/failure.ts'
 
 /**
  * Asks who a Client is by its User Name, Password and connection. When nobody registered a hook or a method, everybody is let in;

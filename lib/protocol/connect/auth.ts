@@ -1,12 +1,12 @@
-import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { Accept, Continue, Exchange } from '../contract/authentication.ts'
-import type { ConnectPacket, AuthPacket, Properties } from '../packet/packets.ts'
-import { PacketType } from '../packet/packets.ts'
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { Accept, Continue, Exchange } from '../../contract/authentication.ts'
+import type { ConnectPacket, AuthPacket, Properties } from '../../packet/packets.ts'
+import { PacketType } from '../../packet/packets.ts'
 import { admit } from './admit.ts'
 import { refusal } from './authenticate.ts'
-import type { Client } from './client.ts'
-import { revalidateSession } from './revalidate.ts'
+import type { Client } from '../client/client.ts'
+import { revalidateSession } from '../subscribe/revalidate.ts'
 
 /** A CONNECT with an Authentication Method: the exchange decides, however many AUTH packets it takes (section 4.12). */
 export async function beginExchange (client: Client, connect: ConnectPacket, method: string): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Clock } from '../contract/clock.ts'
+import type { Clock } from '../../contract/clock.ts'
 
 /** A token bucket for the PUBLISH packets of one Client: who sends faster than `publishRate` is read more slowly. */
 export class PublishRate {

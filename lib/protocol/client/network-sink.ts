@@ -1,6 +1,6 @@
-import type { MqttError } from '../base/errors.ts'
-import type { PacketSink } from '../contract/packet-sink.ts'
-import type { ProtocolVersion } from '../packet/packets.ts'
+import type { MqttError } from '../../base/errors.ts'
+import type { PacketSink } from '../../contract/packet-sink.ts'
+import type { ProtocolVersion } from '../../packet/packets.ts'
 
 /** What a Client said in CONNECT of the packets it can take. */
 export interface ClientLimits {

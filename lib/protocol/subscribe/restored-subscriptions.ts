@@ -1,8 +1,8 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { ClientInfo } from '../contract/hooks.ts'
-import type { SubscriptionOptions } from '../contract/subscription.ts'
-import type { BrokerServices } from './broker-services.ts'
-import type { Client } from './client.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { ClientInfo } from '../../contract/hooks.ts'
+import type { SubscriptionOptions } from '../../contract/subscription.ts'
+import type { BrokerServices } from '../client/broker-services.ts'
+import type { Client } from '../client/client.ts'
 
 /**
  * Asks again about the subscriptions that a Session kept: rights may have changed since.

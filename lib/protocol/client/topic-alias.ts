@@ -1,6 +1,6 @@
-import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import { emptyTopic, type Topic } from '../topic/topic.ts'
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { emptyTopic, type Topic } from '../../topic/topic.ts'
 
 /** The Topic Aliases that a Client has set (section 3.3.2.3.4). They end with the connection [MQTT-3.3.2-7]. */
 export class InboundTopicAliases {

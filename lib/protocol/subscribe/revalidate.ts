@@ -1,9 +1,9 @@
-import type { ClientInfo } from '../contract/hooks.ts'
-import type { Message } from '../contract/message.ts'
-import type { Judged } from '../router/delivery-gate.ts'
-import type { Session } from '../session/session.ts'
-import { topicMatches } from '../topic/topic-filter.ts'
-import type { BrokerServices } from './broker-services.ts'
+import type { ClientInfo } from '../../contract/hooks.ts'
+import type { Message } from '../../contract/message.ts'
+import type { Judged } from '../../router/delivery-gate.ts'
+import type { Session } from '../../session/session.ts'
+import { topicMatches } from '../../topic/topic-filter.ts'
+import type { BrokerServices } from '../client/broker-services.ts'
 import { isStillAllowed } from './restored-subscriptions.ts'
 
 /**

@@ -1,12 +1,12 @@
-import { ErrorCode, MqttError, protocolError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import type { MaybePromise } from '../contract/hooks.ts'
-import type { Subscription, SubscriptionOptions } from '../contract/subscription.ts'
-import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
-import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../packet/packets.ts'
-import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
-import type { Client } from './client.ts'
-import { toMqttError } from './failure.ts'
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import type { MaybePromise } from '../../contract/hooks.ts'
+import type { Subscription, SubscriptionOptions } from '../../contract/subscription.ts'
+import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
+import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../../packet/packets.ts'
+import { parseTopicFilter, type ParsedTopicFilter } from '../../topic/topic-filter.ts'
+import type { Client } from '../client/client.ts'
+import { toMqttError } from '../client/failure.ts'
 
 /** One Topic Filter of a SUBSCRIBE: what it asks for, and then what became of it. */
 class Grant implements Subscription {

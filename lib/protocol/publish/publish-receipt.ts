@@ -1,9 +1,9 @@
-import type { MqttError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
-import { PacketType, QoS, type AcknowledgeType } from '../packet/packets.ts'
-import type { Waiter } from '../store/pending-message.ts'
-import type { Client } from './client.ts'
+import type { MqttError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
+import { PacketType, QoS, type AcknowledgeType } from '../../packet/packets.ts'
+import type { Waiter } from '../../store/pending-message.ts'
+import type { Client } from '../client/client.ts'
 
 type ReceiptType = typeof PacketType.puback | typeof PacketType.pubrec
 

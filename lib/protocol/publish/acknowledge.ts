@@ -1,6 +1,6 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import { PacketType, type AcknowledgePacket } from '../packet/packets.ts'
-import type { Client } from './client.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { PacketType, type AcknowledgePacket } from '../../packet/packets.ts'
+import type { Client } from '../client/client.ts'
 import { acknowledgeStored } from './publish-receipt.ts'
 
 /** PUBACK (section 3.4). Whatever its Reason Code says, the message is done with [MQTT-4.4.0-2]. */

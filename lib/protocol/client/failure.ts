@@ -1,7 +1,7 @@
-import { ErrorCode, MqttError } from '../base/errors.ts'
-import { ReasonCode } from '../base/reason-codes.ts'
-import { isReasonCodeOf } from '../packet/packet-reason-codes.ts'
-import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../packet/packets.ts'
+import { ErrorCode, MqttError } from '../../base/errors.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
+import { PacketType, type Packet, type Properties, type ProtocolVersion } from '../../packet/packets.ts'
 import type { Client } from './client.ts'
 
 /** Characters of a Reason String. */

@@ -1,6 +1,6 @@
-import { ReasonCode } from '../base/reason-codes.ts'
-import { PacketType, type UnsubscribePacket } from '../packet/packets.ts'
-import type { Client } from './client.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
+import { PacketType, type UnsubscribePacket } from '../../packet/packets.ts'
+import type { Client } from '../client/client.ts'
 
 /** UNSUBSCRIBE (section 3.10). Deliveries that have begun are brought to their end [MQTT-3.10.4-3]. */
 export function handleUnsubscribe (client: Client, packet: UnsubscribePacket): Promise<void> | undefined {
