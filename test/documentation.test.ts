@@ -167,12 +167,12 @@ t.test('docs/hooks.md has every hook, and every reason of onDrop', t => {
 
 t.test('docs/options.md has every option, and docs/in-process.md those of subscribe', t => {
   const [options = ''] = read('docs/options.md').split('## Shared Subscriptions')
-  t.strictSame(rowsOf(options).map(([name]) => name).sort(), [...membersOf('lib/options.ts', 'BrokerOptions'), 'plugins'].sort())
-  t.strictSame(rowsOf(read('docs/in-process.md')).map(([name]) => name).sort(), membersOf('lib/local-subscription.ts', 'SubscribeOptions').sort())
+  t.strictSame(rowsOf(options).map(([name]) => name).sort(), [...membersOf('lib/options/options.ts', 'BrokerOptions'), 'plugins'].sort())
+  t.strictSame(rowsOf(read('docs/in-process.md')).map(([name]) => name).sort(), membersOf('lib/host/local-subscription.ts', 'SubscribeOptions').sort())
   t.end()
 })
 
-const floors = 'base|topic|packet|contract|hooks|store|session|router|cluster|protocol|connection'
+const floors = 'base|topic|packet|contract|hooks|store|session|router|cluster|protocol|connection|options|host|tools'
 
 t.test('docs/architecture.md names files and folders that exist', t => {
   for (const [, name = ''] of read('docs/architecture.md').matchAll(new RegExp(`\\b((?:${floors})/(?:[\\w-]+/)*[\\w-]*(?:\\.ts)?)`, 'g'))) {

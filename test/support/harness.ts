@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { createBroker, type Broker, type Plugin } from '../../lib/broker.ts'
 import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import type { BrokerOptions } from '../../lib/options.ts'
+import type { BrokerOptions } from '../../lib/options/options.ts'
 import { memoryStore } from '../../lib/store/memory-store.ts'
 import { PacketType, type ConnackPacket, type ConnectPacket, type ProtocolVersion } from '../../lib/packet/packets.ts'
 import { FakeClock, settled } from '../../plugins/testing/fake-clock.ts'

@@ -1,6 +1,6 @@
-import { ReasonCode } from './base/reason-codes.ts'
-import type { Cluster } from './cluster/cluster.ts'
-import type { NodeState, PresenceEvent } from './contract/emitter.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import type { NodeState, PresenceEvent } from '../contract/emitter.ts'
 
 /** A Client that is connected to some node of the cluster. */
 export interface ClusterClient {

@@ -1,4 +1,4 @@
-import type { Message } from './contract/message.ts'
+import type { Message } from '../contract/message.ts'
 import type { LocalSubscription, SubscribeOptions } from './local-subscription.ts'
 import { InvalidMessage, isRemoval, type TypedMessage, type TypedTopic } from './typed-topic.ts'
 

@@ -1,4 +1,4 @@
-import { isUtf8 } from './base/utf8.ts'
+import { isUtf8 } from '../base/utf8.ts'
 
 /** How values stand in a payload. Whatever it throws says that a payload, or a value, is none of its kind. */
 export interface PayloadCodec<Value, Decoded = Value> {

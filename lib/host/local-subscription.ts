@@ -1,7 +1,7 @@
-import { Fifo } from './base/fifo.ts'
-import type { Message } from './contract/message.ts'
-import { PacketType, type AcknowledgeType, QoS, type RetainHandling } from './packet/packets.ts'
-import type { Session } from './session/session.ts'
+import { Fifo } from '../base/fifo.ts'
+import type { Message } from '../contract/message.ts'
+import { PacketType, type AcknowledgeType, QoS, type RetainHandling } from '../packet/packets.ts'
+import type { Session } from '../session/session.ts'
 
 /** How the host subscribes in its own process. */
 export interface SubscribeOptions {

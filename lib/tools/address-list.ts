@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from './connection/proxy/address.ts'
+import { isIPv4, isIPv6 } from '../connection/proxy/address.ts'
 
 /** Addresses and networks, as {@link addressList} has read them. */
 export interface AddressList {

@@ -1,10 +1,10 @@
-import { ErrorCode, MqttError, optionInvalid } from './base/errors.ts'
-import { ReasonCode } from './base/reason-codes.ts'
-import type { AuthorizeResult, Hooks, MaybePromise } from './contract/hooks.ts'
-import type { Message } from './contract/message.ts'
-import type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from './contract/standard-schema.ts'
+import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import type { AuthorizeResult, Hooks, MaybePromise } from '../contract/hooks.ts'
+import type { Message } from '../contract/message.ts'
+import type { SchemaInput, SchemaIssue, SchemaOutput, SchemaResult, StandardSchema } from '../contract/standard-schema.ts'
 import { jsonCodec, type PayloadCodec } from './payload-codec.ts'
-import { TopicPattern, type TopicParameters } from './topic/topic-pattern.ts'
+import { TopicPattern, type TopicParameters } from '../topic/topic-pattern.ts'
 
 /** A message that fits its {@link TypedTopic}. */
 export interface TypedMessage<Parameters, Output> {

@@ -1,11 +1,11 @@
-import type { Limits } from './base/limits.ts'
-import type { AuthenticationMethod } from './contract/authentication.ts'
-import type { Clock } from './contract/clock.ts'
-import type { Emitter } from './contract/emitter.ts'
-import type { ClientInfo, Hooks } from './contract/hooks.ts'
-import type { Logger } from './contract/logger.ts'
-import type { Store } from './contract/store.ts'
-import type { SharedSubscriptionStrategy } from './router/shared-subscription.ts'
+import type { Limits } from '../base/limits.ts'
+import type { AuthenticationMethod } from '../contract/authentication.ts'
+import type { Clock } from '../contract/clock.ts'
+import type { Emitter } from '../contract/emitter.ts'
+import type { ClientInfo, Hooks } from '../contract/hooks.ts'
+import type { Logger } from '../contract/logger.ts'
+import type { Store } from '../contract/store.ts'
+import type { SharedSubscriptionStrategy } from '../router/shared-subscription.ts'
 
 /** How a broker is built. Everything is optional; a wrong value throws an `MqttError` that names it. */
 export interface BrokerOptions<Data = unknown> {

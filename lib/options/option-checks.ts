@@ -1,10 +1,10 @@
-import { ErrorCode, MqttError, optionInvalid } from './base/errors.ts'
-import { defaultLimits, type Limits } from './base/limits.ts'
-import { ReasonCode } from './base/reason-codes.ts'
-import { QoS } from './packet/packets.ts'
+import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
+import { defaultLimits, type Limits } from '../base/limits.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
+import { QoS } from '../packet/packets.ts'
 import type { BrokerOptions } from './options.ts'
-import { sharedSubscriptionStrategies } from './router/shared-subscription.ts'
-import { parseTopicFilter } from './topic/topic-filter.ts'
+import { sharedSubscriptionStrategies } from '../router/shared-subscription.ts'
+import { parseTopicFilter } from '../topic/topic-filter.ts'
 
 const known: readonly (keyof BrokerOptions | 'plugins')[] = [
   'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
