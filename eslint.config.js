@@ -8,10 +8,11 @@ const floors = [
 
 // The same within a folder that has folders of its own; '.' is what lies in it directly.
 const floorsWithin = {
-  packet: ['data', '.', 'control-packets', 'codec'],
-  cluster: ['node', ['log', 'inbox'], 'outbound', 'ownership', '.'],
-  protocol: ['client', ['publish', 'subscribe'], 'connect', '.'],
-  connection: ['proxy', '.', 'websocket'],
+  'lib/packet': ['data', '.', 'control-packets', 'codec'],
+  'lib/cluster': ['node', ['log', 'inbox'], 'outbound', 'ownership', '.'],
+  'lib/protocol': ['client', ['publish', 'subscribe'], 'connect', '.'],
+  'lib/connection': ['proxy', '.', 'websocket'],
+  'plugins/redis': ['link', 'fragments', 'scripts', 'store', 'emitter', '.'],
 }
 
 // What lies in lib/ itself, so many folders above.
@@ -23,23 +24,26 @@ const floorRules = floors.flatMap((folders, floor) => folders.flatMap(folder => 
   const allowed = [...floors.slice(0, floor).flat(), folder]
   const forbidden = floors.flat().filter(other => !allowed.includes(other))
   const patterns = forbidden.map(other => ({ group: [`**/${other}/**`], message: `lib/${folder}/ may not know lib/${other}/` }))
-  return [rule(`lib/${folder}/**/*.ts`, patterns), ...innerRules(folder, patterns)]
+  return [rule(`lib/${folder}/**/*.ts`, patterns), ...innerRules(`lib/${folder}`, depth => [...patterns, top(depth)])]
 }))
 
-function innerRules (folder, patterns) {
+const publicOnly = { regex: '/lib/(?!index\\.ts$)', message: 'a plugin uses the public API only' }
+const pluginRules = [rule('plugins/**/*.ts', [publicOnly]), ...innerRules('plugins/redis', () => [publicOnly])]
+
+function innerRules (folder, patternsOf) {
   const inner = (floorsWithin[folder] ?? ['.']).map(parts => [parts].flat())
   return inner.flatMap((parts, floor) => parts.map(part => {
     const forbidden = inner.slice(floor).flat().filter(other => other !== part).map(other => ({
       regex: other === '.' ? '^\\.\\./[^./][^/]*$' : `^\\.\\.?/${other}/`,
       message: `${nameOf(folder, part)} may not know ${nameOf(folder, other)}`,
     }))
-    const [files, depth] = part === '.' ? [`lib/${folder}/*.ts`, 1] : [`lib/${folder}/${part}/**/*.ts`, 2]
-    return rule(files, [...patterns, ...forbidden, top(depth)])
+    const [files, depth] = part === '.' ? [`${folder}/*.ts`, 1] : [`${folder}/${part}/**/*.ts`, 2]
+    return rule(files, [...patternsOf(depth), ...forbidden])
   }))
 }
 
 function nameOf (folder, part) {
-  return part === '.' ? `lib/${folder}/ itself` : `lib/${folder}/${part}/`
+  return part === '.' ? `${folder}/ itself` : `${folder}/${part}/`
 }
 
 export default defineConfig(
@@ -59,6 +63,6 @@ export default defineConfig(
     },
   },
   ...floorRules,
-  { files: ['plugins/**/*.ts'], rules: { 'no-restricted-imports': ['error', { patterns: [{ regex: '/lib/(?!index\\.ts$)', message: 'a plugin uses the public API only' }] }] } },
+  ...pluginRules,
   { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-floating-promises': ['error', { allowForKnownSafeCalls: [{ from: 'package', name: ['test'], package: '@tapjs/test' }] }] } },
 )

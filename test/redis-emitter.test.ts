@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { ErrorCode, memoryStore } from '../lib/index.ts'
 import { redisEmitter, type RedisOptions } from '../plugins/redis/index.ts'
-import { Remainders } from '../plugins/redis/remainders.ts'
+import { Remainders } from '../plugins/redis/emitter/remainders.ts'
 import { testEmitter } from '../plugins/testing/index.ts'
 import { remainderOf, TestNode } from './contract/emitter-node.ts'
 import { alone, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'

@@ -1,4 +1,4 @@
-export type { Connection, RedisOptions } from './options.ts'
+export type { Connection, RedisOptions } from './link/options.ts'
 export { redisCluster } from './redis-cluster.ts'
-export { redisEmitter } from './redis-emitter.ts'
-export { redisPersistence } from './redis-store.ts'
+export { redisEmitter } from './emitter/redis-emitter.ts'
+export { redisPersistence } from './store/redis-store.ts'

@@ -1,7 +1,7 @@
 import type { Emitter, Store } from '../../lib/index.ts'
-import type { RedisOptions } from './options.ts'
-import { redisEmitter } from './redis-emitter.ts'
-import { redisPersistence } from './redis-store.ts'
+import type { RedisOptions } from './link/options.ts'
+import { redisEmitter } from './emitter/redis-emitter.ts'
+import { redisPersistence } from './store/redis-store.ts'
 
 /**
  * Both parts of a cluster, for one broker. Every broker with the same Redis and the same prefix is part of it.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Test } from 'tap'
 import { ErrorCode } from '../../lib/index.ts'
-import { numberedScript } from '../../plugins/redis/script.ts'
+import { numberedScript } from '../../plugins/redis/link/script.ts'
 import { contentsOf, fetchAll } from '../contract/store-contents.ts'
 import { StoreModel } from '../contract/store-model.ts'
 import { alone, changesOf, sessionRecord, TestQueue } from '../contract/store-records.ts'

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { ErrorCode, type Changes, type ClusterChanges } from '../../lib/index.ts'
 import { redisPersistence, type RedisOptions } from '../../plugins/redis/index.ts'
-import { RedisStore } from '../../plugins/redis/redis-store.ts'
+import { RedisStore } from '../../plugins/redis/store/redis-store.ts'
 import { sessionRecord } from '../contract/store-records.ts'
 import { RedisServer } from '../support/redis-server.ts'
 

@@ -1,9 +1,9 @@
-import { numberedScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { sessionState } from './session.lua.ts'
-import { take } from './take.lua.ts'
-import { tell } from './tell.lua.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { sessionState } from '../fragments/session.lua.ts'
+import { take } from '../fragments/take.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /** Topic Filters of the Sessions of a page, about: more of them end it. */
 const pageFilters = 2_000

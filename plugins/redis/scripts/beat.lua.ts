@@ -1,7 +1,7 @@
-import { numberedScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { tell } from './tell.lua.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /** ARGV: leaseMs, JSON of what the node says of itself. Answers with [generations of the dead, generations of those that have left]. */
 export const beatScript: Script = numberedScript(`${tell}${presence}${members}

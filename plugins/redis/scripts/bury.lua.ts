@@ -1,7 +1,7 @@
-import { numberedScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { tell } from './tell.lua.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /** ARGV: generation, leaseMs. Does nothing while another node is at it, or while there are Sessions to adopt. Answers with 1 when it has to be called again. */
 export const buryScript: Script = numberedScript(`${tell}${presence}${members}

@@ -1,7 +1,7 @@
-import { numberedScript, type Script } from '../script.ts'
-import { sessionState } from './session.lua.ts'
-import { take } from './take.lua.ts'
-import { tell } from './tell.lua.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { sessionState } from '../fragments/session.lua.ts'
+import { take } from '../fragments/take.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /**
  * ARGV: Client Identifier; number of the Session that begins when there is none; 1 if a Session whose Client is online at a living node is left there; what the node has read of inboxes, `generation,first,last;…`; 1 if the

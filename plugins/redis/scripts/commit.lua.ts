@@ -1,11 +1,11 @@
-import { logLength } from '../layout.ts'
-import { numberedScript, type Script } from '../script.ts'
-import { holds } from './holds.lua.ts'
-import { presence } from './presence.lua.ts'
-import { queue } from './queue.lua.ts'
+import { logLength } from '../link/layout.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { holds } from '../fragments/holds.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { queue } from '../fragments/queue.lua.ts'
 
 /**
- * One commit: all of it, or nothing. The arguments are made by commit.ts: first what may refuse it, then the writes in their order; most of these are
+ * One commit: all of it, or nothing. The arguments are made by store/commit.ts: first what may refuse it, then the writes in their order; most of these are
  * commands of Redis, those with names of their own need to look at something first.
  *
  * The answer is `ok`, `full` or `refused`, the end of the log, and in one text: for `ok` generations and the bytes that wait in their inboxes, in turns; for `refused` the moves and the Sessions

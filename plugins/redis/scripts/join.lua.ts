@@ -1,7 +1,7 @@
-import { newScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { tell } from './tell.lua.ts'
+import { newScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /**
  * ARGV: protocol, leaseMs, description (JSON of an object). Answers with [generation, log end, moves, time], or with ['protocol' or 'leaseMs', what the others have].

@@ -1,8 +1,8 @@
-import { numberedScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { take } from './take.lua.ts'
-import { tell } from './tell.lua.ts'
+import { numberedScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { take } from '../fragments/take.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /** Who has nothing that others could go on with is gone at once. */
 export const leaveScript: Script = numberedScript(`${tell}${presence}${take}${members}

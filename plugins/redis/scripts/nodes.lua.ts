@@ -1,7 +1,7 @@
-import { newScript, type Script } from '../script.ts'
-import { members } from './members.lua.ts'
-import { presence } from './presence.lua.ts'
-import { tell } from './tell.lua.ts'
+import { newScript, type Script } from '../link/script.ts'
+import { members } from '../fragments/members.lua.ts'
+import { presence } from '../fragments/presence.lua.ts'
+import { tell } from '../fragments/tell.lua.ts'
 
 /** ARGV: leaseMs. Answers with generation, JSON, when it was last heard of and 1 if it lives, for each node in turns. */
 export const nodesScript: Script = newScript(`${tell}${presence}${members}

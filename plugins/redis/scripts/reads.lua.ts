@@ -1,6 +1,6 @@
-import { newScript, type Script } from '../script.ts'
-import { queue } from './queue.lua.ts'
-import { sessionState } from './session.lua.ts'
+import { newScript, type Script } from '../link/script.ts'
+import { queue } from '../fragments/queue.lua.ts'
+import { sessionState } from '../fragments/session.lua.ts'
 
 /** Deliveries for an answer: position, packed delivery, how far it was sent ('' for not), and its body if that stands by itself. */
 const entries = `${queue}

@@ -1,8 +1,8 @@
-import { ErrorCode, MqttError, ReasonCode, storeInUse, storeTooNew } from '../../lib/index.ts'
-import type { NodeDescription, NodeState, NodeStatus } from '../../lib/index.ts'
-import type { Link } from './link.ts'
-import { joinScript } from './scripts/join.lua.ts'
-import { nodesScript, ownerScript, placeScript } from './scripts/nodes.lua.ts'
+import { ErrorCode, MqttError, ReasonCode, storeInUse, storeTooNew } from '../../../lib/index.ts'
+import type { NodeDescription, NodeState, NodeStatus } from '../../../lib/index.ts'
+import type { Link } from '../link/link.ts'
+import { joinScript } from '../scripts/join.lua.ts'
+import { nodesScript, ownerScript, placeScript } from '../scripts/nodes.lua.ts'
 
 /** What nodes say to each other, and how; all that live have the same. It changes with what a node of an earlier version would not understand. */
 export const protocol = 1

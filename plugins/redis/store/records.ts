@@ -1,5 +1,5 @@
 import stringify from 'fast-json-stable-stringify'
-import type { DeliveryRecord, Message, MessageCodec, QoS, RetainHandling, SessionRecord, Subscription } from '../../lib/index.ts'
+import type { DeliveryRecord, Message, MessageCodec, QoS, RetainHandling, SessionRecord, Subscription } from '../../../lib/index.ts'
 
 /** `DeliveryRecord.reference` of a delivery that has its message with it; else it is the number of a body, or 0 for not stored. */
 export const inline = -1

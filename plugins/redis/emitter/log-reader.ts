@@ -1,6 +1,6 @@
-import type { EmitterEvents, LogEntry, Message, MessageCodec, NodeDescription } from '../../lib/index.ts'
-import { retainedBuckets, retainedKey } from './layout.ts'
-import type { Link } from './link.ts'
+import type { EmitterEvents, LogEntry, Message, MessageCodec, NodeDescription } from '../../../lib/index.ts'
+import { retainedBuckets, retainedKey } from '../link/layout.ts'
+import type { Link } from '../link/link.ts'
 import { decodeEntries, type StreamEntry, type StreamListener } from './stream-reader.ts'
 
 /** Entries that are read at once while the log is caught up with, and fields of a hash. */

@@ -1,5 +1,5 @@
-import type { PresenceEvent } from '../../lib/index.ts'
-import type { RedisStore } from './redis-store.ts'
+import type { PresenceEvent } from '../../../lib/index.ts'
+import type { RedisStore } from '../store/redis-store.ts'
 import { StreamReader, type StreamEntry, type StreamListener } from './stream-reader.ts'
 
 /** Events that wait for who is slow; older ones are dropped. */

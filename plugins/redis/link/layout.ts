@@ -24,7 +24,7 @@
  * | c:<cid> | string | n |
  * | s:<n> | hash | the Session; fields below |
  * | f:<n> | hash | Topic Filter → options, see `encodeOptions` |
- * | q:<n> | hash | position → delivery, see records.ts |
+ * | q:<n> | hash | position → delivery, see store/records.ts |
  * | i:<n> | hash | position → `<Packet Identifier>`, or `<Packet Identifier>:` when it is released |
  * | r:<n> | set | Packet Identifiers of QoS 2 messages that came in |
  * | b:<reference> | hash | `m` a message that several Sessions get, `c` how many have it still |
@@ -35,7 +35,7 @@
  *
  * Fields of a Session; one that is not stored has only the first ones: `c` Client Identifier, `o` gen that owns it, `h` highest origin (`Message.origin`) that it was
  * given from its owner's inbox, `n` gen where its Client is online; `r` its record, JSON, `d` 1 when it is over, `e` position after the last delivery that was
- * ever queued, `x` position after the last one that was sent (none that waits is before it), `m` stretches of former owners' inboxes that it may need (see take.lua.ts), `k` the call that
+ * ever queued, `x` position after the last one that was sent (none that waits is before it), `m` stretches of former owners' inboxes that it may need (see fragments/take.lua.ts), `k` the call that
  * took it from another node, `v` when that was last heard of, if it was dead.
  *
  * Fields of a log entry: `k` kind, `g` gen, then by kind: joined: `d` description, JSON; routes: `m` moves, then Topic Filter and subscribers ('' for

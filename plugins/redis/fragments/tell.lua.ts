@@ -1,4 +1,4 @@
-import { logLength } from '../layout.ts'
+import { logLength } from '../link/layout.ts'
 
 /** Lua functions of all scripts that tell others something. */
 export const tell: string = `

@@ -1,4 +1,4 @@
-import { MqttError, storeFailed, storeFull } from '../../lib/index.ts'
+import { MqttError, storeFailed, storeFull } from '../../../lib/index.ts'
 
 /** What an error of Redis, or of the connection to it, asks for. */
 export type Remedy =

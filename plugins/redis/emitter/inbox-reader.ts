@@ -1,6 +1,6 @@
-import { messagesInFrame } from '../../lib/index.ts'
-import type { InboxEntry, InboxFrame } from '../../lib/index.ts'
-import type { Link } from './link.ts'
+import { messagesInFrame } from '../../../lib/index.ts'
+import type { InboxEntry, InboxFrame } from '../../../lib/index.ts'
+import type { Link } from '../link/link.ts'
 import { decodeEntries, type StreamEntry, type StreamListener } from './stream-reader.ts'
 
 /** Who is told of a node's inbox. */

@@ -1,5 +1,5 @@
 import { Redis, type Cluster, type RedisOptions as ConnectionOptions } from 'ioredis'
-import { ErrorCode, MqttError, ReasonCode } from '../../lib/index.ts'
+import { ErrorCode, MqttError, ReasonCode } from '../../../lib/index.ts'
 
 /** Where {@link redisPersistence} and {@link redisEmitter} keep what brokers share. */
 export interface RedisOptions {

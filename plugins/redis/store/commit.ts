@@ -1,9 +1,9 @@
-import { CommitRefused, storeFailed, storeFull } from '../../lib/index.ts'
+import { CommitRefused, storeFailed, storeFull } from '../../../lib/index.ts'
 import type {
   Changes, ClusterChanges, DeliveryRecord, Enqueued, MessageCodec, MqttError, ReceivedChange, SessionRecord, SubscriptionChange,
-} from '../../lib/index.ts'
-import type { Argument } from './link.ts'
-import { retainedBucket } from './layout.ts'
+} from '../../../lib/index.ts'
+import type { Argument } from '../link/link.ts'
+import { retainedBucket } from '../link/layout.ts'
 import { encodeDelivery, encodeInFlight, encodeOptions, encodeRecord, inline } from './records.ts'
 
 /** Fields and values, or members, of one command: Lua cannot take more than some thousand at once. */

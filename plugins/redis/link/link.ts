@@ -3,7 +3,7 @@ import { newConnection, retryDelayMs, type Argument, type Connection, type Setti
 import { rootKey } from './layout.ts'
 import type { Script } from './script.ts'
 import { ScriptCommand } from './script-command.ts'
-import { storeFailed } from '../../lib/index.ts'
+import { storeFailed } from '../../../lib/index.ts'
 
 export type { Argument }
 

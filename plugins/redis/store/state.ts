@@ -1,6 +1,6 @@
-import { storeFailed, storeTooNew, version, type StoreState } from '../../lib/index.ts'
-import { schema } from './layout.ts'
-import type { Link } from './link.ts'
+import { storeFailed, storeTooNew, version, type StoreState } from '../../../lib/index.ts'
+import { schema } from '../link/layout.ts'
+import type { Link } from '../link/link.ts'
 
 /** What a store knows when it is opened. */
 export interface OpenedState extends StoreState {

@@ -1,9 +1,9 @@
-import { messagesInFrame } from '../../lib/index.ts'
-import type { Remainder } from '../../lib/index.ts'
-import type { Link } from './link.ts'
+import { messagesInFrame } from '../../../lib/index.ts'
+import type { Remainder } from '../../../lib/index.ts'
+import type { Link } from '../link/link.ts'
 import { decodeEntries, positionOf } from './stream-reader.ts'
 
-/** A part of an inbox, see take.lua.ts. */
+/** A part of an inbox, see fragments/take.lua.ts. */
 interface Stretch {
   readonly generation: number
   readonly position: number

@@ -1,4 +1,4 @@
-import type { MqttError } from '../../lib/index.ts'
+import type { MqttError } from '../../../lib/index.ts'
 import { closed, describe, fenced, lastExecuted, remedyFor, withoutCommand } from './errors.ts'
 import type { Argument, Link } from './link.ts'
 import type { Script } from './script.ts'

@@ -1,6 +1,6 @@
-import { closed } from './errors.ts'
-import { Link } from './link.ts'
-import type { Settings } from './options.ts'
+import { closed } from '../link/errors.ts'
+import { Link } from '../link/link.ts'
+import type { Settings } from '../link/options.ts'
 
 export interface StreamEntry {
   readonly position: number

@@ -1,12 +1,12 @@
-import { messagesInFrame } from '../../lib/index.ts'
-import type { Claim, ClaimRequest, ImportedSession } from '../../lib/index.ts'
-import type { Argument } from './link.ts'
-import type { Pipe } from './pipe.ts'
-import { decodeSession } from './reads.ts'
+import { messagesInFrame } from '../../../lib/index.ts'
+import type { Claim, ClaimRequest, ImportedSession } from '../../../lib/index.ts'
+import type { Argument } from '../link/link.ts'
+import type { Pipe } from '../link/pipe.ts'
+import { decodeSession } from '../store/reads.ts'
 import { Remainders } from './remainders.ts'
-import type { Script } from './script.ts'
-import { adoptScript } from './scripts/adopt.lua.ts'
-import { claimScript } from './scripts/claim.lua.ts'
+import type { Script } from '../link/script.ts'
+import { adoptScript } from '../scripts/adopt.lua.ts'
+import { claimScript } from '../scripts/claim.lua.ts'
 
 /** Sessions in a page that is adopted. */
 const pageSessions = 100

@@ -1,17 +1,17 @@
-import { storeFailed } from '../../lib/index.ts'
+import { storeFailed } from '../../../lib/index.ts'
 import type {
   Claim, ClaimRequest, Emitter, EmitterEvents, ImportedSession, InboxFrame, Membership, MqttError, NodeDescription, NodeState, NodeStatus, PresenceEvent, Pulse, Store,
-} from '../../lib/index.ts'
+} from '../../../lib/index.ts'
 import { Claims } from './claims.ts'
 import { framesFrom, InboxListener } from './inbox-reader.ts'
 import { LogListener } from './log-reader.ts'
 import { encodeState, giveUp, join, nodeStates, onlineAt, ownerOf, placeOf, type Joined } from './membership.ts'
-import { invalid } from './options.ts'
+import { invalid } from '../link/options.ts'
 import { presenceFrom } from './presence-reader.ts'
-import { RedisStore } from './redis-store.ts'
-import { beatScript } from './scripts/beat.lua.ts'
-import { buryScript, clearScript } from './scripts/bury.lua.ts'
-import { leaveScript } from './scripts/leave.lua.ts'
+import { RedisStore } from '../store/redis-store.ts'
+import { beatScript } from '../scripts/beat.lua.ts'
+import { buryScript, clearScript } from '../scripts/bury.lua.ts'
+import { leaveScript } from '../scripts/leave.lua.ts'
 import { StreamReader } from './stream-reader.ts'
 
 /**

@@ -1,9 +1,9 @@
-import { storeFailed } from '../../lib/index.ts'
-import type { ClaimedSession, DeliveryRecord, Message, MessageCodec, StoredSession } from '../../lib/index.ts'
-import { retainedBuckets } from './layout.ts'
-import type { Link } from './link.ts'
+import { storeFailed } from '../../../lib/index.ts'
+import type { ClaimedSession, DeliveryRecord, Message, MessageCodec, StoredSession } from '../../../lib/index.ts'
+import { retainedBuckets } from '../link/layout.ts'
+import type { Link } from '../link/link.ts'
 import { decodeDelivery, decodeRecord, decodeSubscriptions, inline } from './records.ts'
-import { claimScript, fetchScript, sessionsScript } from './scripts/reads.lua.ts'
+import { claimScript, fetchScript, sessionsScript } from '../scripts/reads.lua.ts'
 
 /** What one script call returns at most, so that others have their turn. */
 const mostMessages = 128

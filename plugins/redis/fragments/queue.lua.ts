@@ -1,5 +1,5 @@
 /**
- * Lua functions that know what a stored delivery looks like (records.ts) and how a queue lies in its hash.
+ * Lua functions that know what a stored delivery looks like (store/records.ts) and how a queue lies in its hash.
  *
  * `queue_state(P, n)`: first, end, bytes and total of a Session's queue, as in `QueueState`. The ends are noted in the Session, and gaps beside them
  * are stepped over; only where there are very many of them are all positions looked at. Whoever asks gives the positions after the end anew, so nothing may be
