@@ -8,9 +8,9 @@ import ts from 'typescript'
 import type { Bench } from '../benchmarks/report.ts'
 import { barChart } from '../benchmarks/runner/chart.ts'
 import { median, pairedRatio } from '../benchmarks/runner/statistics.ts'
-import { usageIn } from '../benchmarks/load/redis.ts'
-import { Sequence } from '../benchmarks/load/sequence.ts'
-import { Totals } from '../benchmarks/load/totals.ts'
+import { usageIn } from '../benchmarks/load/measures/redis.ts'
+import { Sequence } from '../benchmarks/load/measures/sequence.ts'
+import { Totals } from '../benchmarks/load/measures/totals.ts'
 
 const root = join(import.meta.dirname, '..')
 

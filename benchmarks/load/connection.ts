@@ -1,11 +1,11 @@
 import { connect, type Socket } from 'node:net'
-import { connectFrame, disconnectFrame, subscribeFrame } from './frames.ts'
+import { connectFrame, disconnectFrame, subscribeFrame } from './wire/frames.ts'
 import type { Load } from './load.ts'
-import { Outbox } from './outbox.ts'
-import { PacketReader } from './packet-reader.ts'
-import { topicAliasMaximumOf } from './properties.ts'
+import { Outbox } from './wire/outbox.ts'
+import { PacketReader } from './wire/packet-reader.ts'
+import { topicAliasMaximumOf } from './wire/properties.ts'
 import type { Flushable } from './turn.ts'
-import { FrameReader, upgradeRequest } from './websocket.ts'
+import { FrameReader, upgradeRequest } from './wire/websocket.ts'
 
 /** What a connection is for: told of packets after the handshake, and asked for more before each write. */
 export interface Role {

@@ -1,5 +1,5 @@
 import type { Connection } from './connection.ts'
-import { publishFrame } from './frames.ts'
+import { publishFrame } from './wire/frames.ts'
 import { pause, reached, type Load } from './load.ts'
 import { openAll } from './open.ts'
 import { Publisher, type Flow, type FrameSource } from './publisher.ts'

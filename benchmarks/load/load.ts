@@ -1,8 +1,8 @@
-import { Latency, nowUs } from './latency.ts'
+import { Latency, nowUs } from './measures/latency.ts'
 import type { LoadOptions } from './options.ts'
-import { Totals } from './totals.ts'
+import { Totals } from './measures/totals.ts'
 import { Turn } from './turn.ts'
-import { usageOf, type Usage } from './usage.ts'
+import { usageOf, type Usage } from './measures/usage.ts'
 
 /** The run at one moment. */
 export interface Snapshot {

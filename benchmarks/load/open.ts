@@ -1,7 +1,7 @@
 import { Connection, type ConnectionFields } from './connection.ts'
-import { nowUs } from './latency.ts'
+import { nowUs } from './measures/latency.ts'
 import type { Load } from './load.ts'
-import { descriptorLimit } from './usage.ts'
+import { descriptorLimit } from './measures/usage.ts'
 
 /** Descriptors that a process needs for itself. */
 const ownDescriptors = 64

@@ -1,6 +1,6 @@
 import type { Connection, Role } from './connection.ts'
-import type { PublishFrame } from './frames.ts'
-import { nowUs } from './latency.ts'
+import type { PublishFrame } from './wire/frames.ts'
+import { nowUs } from './measures/latency.ts'
 import type { Load } from './load.ts'
 
 /** Which messages flow: the same for all publishers of a run. */

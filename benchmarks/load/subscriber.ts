@@ -1,9 +1,9 @@
 import type { Connection, Role } from './connection.ts'
-import { headerLength } from './frames.ts'
+import { headerLength } from './wire/frames.ts'
 import type { Load } from './load.ts'
-import { readVariableByteInteger } from './packet-reader.ts'
+import { readVariableByteInteger } from './wire/packet-reader.ts'
 import type { Publisher } from './publisher.ts'
-import { Sequence } from './sequence.ts'
+import { Sequence } from './measures/sequence.ts'
 
 const publish = 3
 const pubrel = 6

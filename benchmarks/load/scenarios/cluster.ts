@@ -1,7 +1,7 @@
 import { assemble, settle, start, type Parties } from '../flow.ts'
 import { pause, type Load } from '../load.ts'
-import { RedisWatch, type RedisUsage } from '../redis.ts'
-import { usageOf } from '../usage.ts'
+import { RedisWatch, type RedisUsage } from '../measures/redis.ts'
+import { usageOf } from '../measures/usage.ts'
 import { partiesOf } from './flow.ts'
 
 /** Seconds until nodes that tell each other of subscriptions after SUBACK have done so. */

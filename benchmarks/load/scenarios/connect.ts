@@ -1,4 +1,4 @@
-import { nowUs } from '../latency.ts'
+import { nowUs } from '../measures/latency.ts'
 import { pause, type Load } from '../load.ts'
 import { affordable, openAll } from '../open.ts'
 import { bystander } from '../subscriber.ts'

@@ -1,6 +1,6 @@
 import { Connection } from '../connection.ts'
 import { assemble, start, type PartyFields } from '../flow.ts'
-import { nowUs } from '../latency.ts'
+import { nowUs } from '../measures/latency.ts'
 import { pause, reached, type Load } from '../load.ts'
 import type { Publisher } from '../publisher.ts'
 import { Subscriber } from '../subscriber.ts'
