@@ -1,9 +1,9 @@
 import { Client, inParallel } from './client.ts'
-import type { Check, CheckRow, Figures } from './figures.ts'
+import type { Check, CheckRow, Figures } from '../figures.ts'
 import type { Laboratory } from './laboratory.ts'
-import { predict, type Scenario } from './model.ts'
-import { pause } from '../../runner/processes.ts'
-import { median } from '../../runner/statistics.ts'
+import { predict, type Scenario } from '../model.ts'
+import { pause } from '../../../runner/processes.ts'
+import { median } from '../../../runner/statistics.ts'
 
 const seconds = 10
 const parallel = 25

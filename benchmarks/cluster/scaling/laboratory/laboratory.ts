@@ -2,11 +2,11 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { usageIn } from '../../load/measures/redis.ts'
-import { pause, stop } from '../../runner/processes.ts'
-import { BenchRedis } from '../redis.ts'
+import { usageIn } from '../../../load/measures/redis.ts'
+import { pause, stop } from '../../../runner/processes.ts'
+import { BenchRedis } from '../../redis.ts'
 import type { NodeMemory } from './node.ts'
-import { minus, times, type Usage } from './usage.ts'
+import { minus, times, type Usage } from '../usage.ts'
 
 const nodeProgram = join(import.meta.dirname, `node${import.meta.filename.endsWith('.ts') ? '.ts' : '.js'}`)
 /** Seconds until what was asked for has been read, settled and told by everybody. */

@@ -1,7 +1,7 @@
 // One node of a cluster that is measured, started by laboratory.ts: `node --expose-gc node.js REDIS_PORT`. It says its port, and what memory it has when it is asked.
 import { createServer, type AddressInfo } from 'node:net'
-import { createBroker } from '../../../lib/index.ts'
-import { redisCluster } from '../../../plugins/redis/index.ts'
+import { createBroker } from '../../../../lib/index.ts'
+import { redisCluster } from '../../../../plugins/redis/index.ts'
 
 /** What a node tells of itself. */
 export interface NodeMemory {

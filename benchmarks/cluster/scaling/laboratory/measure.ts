@@ -1,12 +1,12 @@
-import { describeMachine } from '../../runner/machine.ts'
-import { median } from '../../runner/statistics.ts'
-import { redisVersion } from '../redis.ts'
+import { describeMachine } from '../../../runner/machine.ts'
+import { median } from '../../../runner/statistics.ts'
+import { redisVersion } from '../../redis.ts'
 import { check } from './check.ts'
-import type { Check, Figures, NodeBytes, RedisBytes } from './figures.ts'
+import type { Check, Figures, NodeBytes, RedisBytes } from '../figures.ts'
 import { Laboratory } from './laboratory.ts'
 import { costsOf, measureCosts, measureIdle, type Samples } from './measure-costs.ts'
 import { measureMemory } from './measure-memory.ts'
-import { combine, type Usage } from './usage.ts'
+import { combine, type Usage } from '../usage.ts'
 
 const [few, many] = [2, 4]
 /** Connections, and how many times the load that goes with them. */

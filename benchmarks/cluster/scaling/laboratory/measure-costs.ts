@@ -1,9 +1,9 @@
-import { pause } from '../../runner/processes.ts'
+import { pause } from '../../../runner/processes.ts'
 import { Client, inParallel } from './client.ts'
-import { costFrom, type Cost } from './costs.ts'
-import { operations, type Operation } from './figures.ts'
+import { costFrom, type Cost } from '../costs.ts'
+import { operations, type Operation } from '../figures.ts'
 import type { Laboratory } from './laboratory.ts'
-import { times, type Usage } from './usage.ts'
+import { times, type Usage } from '../usage.ts'
 
 /** How many a node has under way, where it is not one. */
 const batchOf = (operation: Operation): number => operation === 'message' ? 100 : 25

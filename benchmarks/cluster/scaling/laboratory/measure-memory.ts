@@ -1,5 +1,5 @@
 import { Client, inParallel } from './client.ts'
-import type { NodeBytes, RedisBytes } from './figures.ts'
+import type { NodeBytes, RedisBytes } from '../figures.ts'
 import type { Laboratory } from './laboratory.ts'
 
 /** Sessions of each kind. */

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
-import { connectFrame, disconnectFrame, publishFrame, subscribeFrame } from '../../load/wire/frames.ts'
-import { PacketReader } from '../../load/wire/packet-reader.ts'
+import { connectFrame, disconnectFrame, publishFrame, subscribeFrame } from '../../../load/wire/frames.ts'
+import { PacketReader } from '../../../load/wire/packet-reader.ts'
 
 const type = { connack: 2, publish: 3, puback: 4, suback: 9, unsuback: 11 } as const
 /** Bytes of payload in each message. */
