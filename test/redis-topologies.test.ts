@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import type { RedisOptions } from '../plugins/redis/index.ts'
-import { fetchAll } from './contract/store-contents.ts'
-import { TestNode } from './contract/emitter-node.ts'
-import { alone, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
+import { fetchAll } from './contract/store/store-contents.ts'
+import { TestNode } from './contract/emitter/emitter-node.ts'
+import { alone, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
 import { RedisNodes, type TestRedis } from './support/redis-nodes.ts'
 import { eventually, TestRedisCluster, TestSentinel } from './support/redis-topologies.ts'
 

@@ -11,9 +11,9 @@ import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { numberKey, positionKey, type Range, type TableName } from '../plugins/lmdb/layout.ts'
 import { checksumOf, encodeRecord } from '../plugins/lmdb/log/record.ts'
 import type { Write } from '../plugins/lmdb/write-batch.ts'
-import { contentsOf, fetchAll, type Contents } from './contract/store-contents.ts'
-import { randomOf, StoreModel } from './contract/store-model.ts'
-import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
+import { contentsOf, fetchAll, type Contents } from './contract/store/store-contents.ts'
+import { randomOf, StoreModel } from './contract/store/store-model.ts'
+import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
 import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/lmdb-environment.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-'))

@@ -13,8 +13,8 @@ import { Environment } from '../plugins/lmdb/environment.ts'
 import { lmdbPersistence, type LmdbOptions } from '../plugins/lmdb/index.ts'
 import { positionKey } from '../plugins/lmdb/layout.ts'
 import { WriteBatch } from '../plugins/lmdb/write-batch.ts'
-import { contentsOf, fetchAll } from './contract/store-contents.ts'
-import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store-records.ts'
+import { contentsOf, fetchAll } from './contract/store/store-contents.ts'
+import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
 import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/lmdb-stores.ts'
 
 const page = 4096

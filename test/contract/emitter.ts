@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
-import { testClaims } from './emitter-claim-tests.ts'
-import { testDeaths } from './emitter-death-tests.ts'
-import { ClusterSubject, type EmitterHarness, type EmitterTest } from './emitter-harness.ts'
-import { testInboxes } from './emitter-inbox-tests.ts'
-import { testLog } from './emitter-log-tests.ts'
-import { testRemainders } from './emitter-remainder-tests.ts'
-import type { TestRunner } from './store-harness.ts'
+import { testClaims } from './emitter/emitter-claim-tests.ts'
+import { testDeaths } from './emitter/emitter-death-tests.ts'
+import { ClusterSubject, type EmitterHarness, type EmitterTest } from './emitter/emitter-harness.ts'
+import { testInboxes } from './emitter/emitter-inbox-tests.ts'
+import { testLog } from './emitter/emitter-log-tests.ts'
+import { testRemainders } from './emitter/emitter-remainder-tests.ts'
+import type { TestRunner } from './store/store-harness.ts'
 
-export type { EmitterHarness, TestCluster } from './emitter-harness.ts'
+export type { EmitterHarness, TestCluster } from './emitter/emitter-harness.ts'
 
 /**
  * The contract that each `Emitter` has to keep together with its `Store`, as tests for any runner; `testStore` is for the store by itself.

@@ -1,9 +1,9 @@
-import { testFaults } from './store-fault-tests.ts'
-import { Subject, type StoreHarness, type StoreTest, type TestRunner } from './store-harness.ts'
-import { testQueues } from './store-queue-tests.ts'
-import { testState } from './store-state-tests.ts'
+import { testFaults } from './store/store-fault-tests.ts'
+import { Subject, type StoreHarness, type StoreTest, type TestRunner } from './store/store-harness.ts'
+import { testQueues } from './store/store-queue-tests.ts'
+import { testState } from './store/store-state-tests.ts'
 
-export type { StoreHarness, TestRunner } from './store-harness.ts'
+export type { StoreHarness, TestRunner } from './store/store-harness.ts'
 
 /**
  * The contract that each `Store` has to keep, as tests for any runner.

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { contentsOf } from '../contract/store-contents.ts'
-import { alone, changesOf, messageOf, sessionRecord, TestQueue } from '../contract/store-records.ts'
+import { contentsOf } from '../contract/store/store-contents.ts'
+import { alone, changesOf, messageOf, sessionRecord, TestQueue } from '../contract/store/store-records.ts'
 import { begin, command, fixedKeys, node, refusal, server, toOthers } from './world.ts'
 
 export async function testClusterChanges (t: Test): Promise<void> {

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { ErrorCode, type Changes, type ClusterChanges } from '../../lib/index.ts'
 import { redisPersistence, type RedisOptions } from '../../plugins/redis/index.ts'
 import { RedisStore } from '../../plugins/redis/store/redis-store.ts'
-import { sessionRecord } from '../contract/store-records.ts'
+import { sessionRecord } from '../contract/store/store-records.ts'
 import { RedisServer } from '../support/redis-server.ts'
 
 /** One for all tests of a file; it is emptied after each of them. */

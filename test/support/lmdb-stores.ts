@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MqttError, Store } from '../../lib/index.ts'
 import { lmdbPersistence, type LmdbOptions } from '../../plugins/lmdb/index.ts'
-import { changesOf, messageOf, sessionRecord, TestQueue } from '../contract/store-records.ts'
+import { changesOf, messageOf, sessionRecord, TestQueue } from '../contract/store/store-records.ts'
 
 /** Of this process: it goes with the last test. */
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-lmdb-'))

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodeCheckpoint, readCheckpoint } from '../../plugins/lmdb/disk/checkpoint.ts'
 import { lmdbPersistence } from '../../plugins/lmdb/index.ts'
-import type { Contents } from '../contract/store-contents.ts'
-import { randomOf, StoreModel } from '../contract/store-model.ts'
-import { changesOf, messageOf } from '../contract/store-records.ts'
+import type { Contents } from '../contract/store/store-contents.ts'
+import { randomOf, StoreModel } from '../contract/store/store-model.ts'
+import { changesOf, messageOf } from '../contract/store/store-records.ts'
 
 const page = 4096
 const large = changesOf({ retained: new Map([['large', messageOf({ topicName: 'large', payload: Buffer.alloc(300_000) })]]) })

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import type { Claim } from '../../lib/contract/emitter.ts'
-import type { Changes } from '../../lib/contract/store.ts'
+import type { Claim } from '../../../lib/contract/emitter.ts'
+import type { Changes } from '../../../lib/contract/store.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { hardNames } from './emitter-log-tests.ts'
 import type { TestNode } from './emitter-node.ts'
-import { contentsOf, fetchAll, plainDelivery } from './store-contents.ts'
-import { alone, messageOf, sessionRecord, subscriptionTo, TestQueue, type LiveDelivery } from './store-records.ts'
+import { contentsOf, fetchAll, plainDelivery } from '../store/store-contents.ts'
+import { alone, messageOf, sessionRecord, subscriptionTo, TestQueue, type LiveDelivery } from '../store/store-records.ts'
 
 /** Whose a Session is, and how it comes to another node. */
 export function testClaims (it: EmitterTest): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { DeliveryRecord, QueueState, Store } from '../../lib/contract/store.ts'
+import type { DeliveryRecord, QueueState, Store } from '../../../lib/contract/store.ts'
 import { contentsOf, fetchAll, plainDelivery } from './store-contents.ts'
 import { randomOf } from './store-model.ts'
 import type { StoreTest, Subject } from './store-harness.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { PresenceEvent } from '../../lib/contract/emitter.ts'
+import type { PresenceEvent } from '../../../lib/contract/emitter.ts'
 import type { EmitterTest } from './emitter-harness.ts'
 import type { TestNode } from './emitter-node.ts'
-import { messageOf, sessionRecord } from './store-records.ts'
+import { messageOf, sessionRecord } from '../store/store-records.ts'
 
 /** Topic Filters, Topic Names and Client Identifiers that are hard on whoever makes keys, patterns or replies of them. */
 export const hardNames: readonly string[] = [

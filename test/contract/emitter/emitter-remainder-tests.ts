@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { messagesInFrame } from '../../lib/contract/emitter.ts'
+import { messagesInFrame } from '../../../lib/contract/emitter.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { remainderOf, type TestNode } from './emitter-node.ts'
-import { alone, messageOf, TestQueue, type LiveDelivery } from './store-records.ts'
+import { alone, messageOf, TestQueue, type LiveDelivery } from '../store/store-records.ts'
 
 /** What was on its way to a Session when it moved. */
 export function testRemainders (it: EmitterTest): void {

@@ -1,6 +1,6 @@
-import type { Changes, DeliveryRecord, SessionRecord, Store } from '../../lib/contract/store.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import type { Subscription } from '../../lib/contract/subscription.ts'
+import type { Changes, DeliveryRecord, SessionRecord, Store } from '../../../lib/contract/store.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { Subscription } from '../../../lib/contract/subscription.ts'
 import { plainDelivery, plainMessage, fetchAll, type Contents } from './store-contents.ts'
 import { changesOf, messageOf, sessionRecord, subscriptionTo, TestQueue, type LiveDelivery } from './store-records.ts'
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { ErrorCode, MqttError } from '../../lib/base/errors.ts'
-import { messagesInFrame } from '../../lib/contract/emitter.ts'
+import { ErrorCode, MqttError } from '../../../lib/base/errors.ts'
+import { messagesInFrame } from '../../../lib/contract/emitter.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import { remainderOf, type TestNode } from './emitter-node.ts'
-import { fetchAll, plainDelivery } from './store-contents.ts'
-import { alone, sessionRecord, subscriptionTo, TestQueue } from './store-records.ts'
+import { fetchAll, plainDelivery } from '../store/store-contents.ts'
+import { alone, sessionRecord, subscriptionTo, TestQueue } from '../store/store-records.ts'
 
 /** Nodes that die, sleep or leave, and those that go on with what they had. */
 export function testDeaths (it: EmitterTest): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { SessionRecord } from '../../lib/contract/store.ts'
-import type { Subscription } from '../../lib/contract/subscription.ts'
+import type { SessionRecord } from '../../../lib/contract/store.ts'
+import type { Subscription } from '../../../lib/contract/subscription.ts'
 import { contentsOf, plainMessage } from './store-contents.ts'
 import type { StoreTest } from './store-harness.ts'
 import { changesOf, messageOf, sessionRecord, subscriptionTo, type MessageFields } from './store-records.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { contentsOf, fetchAll, plainDelivery } from './store-contents.ts'
+import { contentsOf, fetchAll, plainDelivery } from '../store/store-contents.ts'
 import type { ClusterSubject, EmitterTest } from './emitter-harness.ts'
 import type { TestNode } from './emitter-node.ts'
-import { alone, messageOf, sessionRecord, subscriptionTo, TestQueue } from './store-records.ts'
+import { alone, messageOf, sessionRecord, subscriptionTo, TestQueue } from '../store/store-records.ts'
 
 /** What nodes send each other, and that a commit is written whole or not at all. */
 export function testInboxes (it: EmitterTest): void {

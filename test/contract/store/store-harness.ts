@@ -1,5 +1,5 @@
-import type { MaybePromise } from '../../lib/contract/hooks.ts'
-import type { Store, StoreState } from '../../lib/contract/store.ts'
+import type { MaybePromise } from '../../../lib/contract/hooks.ts'
+import type { Store, StoreState } from '../../../lib/contract/store.ts'
 
 /** What `testStore` has to know of the adapter that it tests. */
 export interface StoreHarness {

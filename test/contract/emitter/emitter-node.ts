@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import type { ClusterChanges } from '../../lib/contract/cluster-changes.ts'
-import { CommitRefused, type Claim, type Emitter, type EmitterEvents, type ImportedSession, type InboxEntry, type InboxFrame, type LogEntry, type Membership, type Pulse } from '../../lib/contract/emitter.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import type { Changes, SessionRecord, Store } from '../../lib/contract/store.ts'
-import { fetchAll } from './store-contents.ts'
-import { changesOf, sessionRecord, subscriptionTo } from './store-records.ts'
+import type { ClusterChanges } from '../../../lib/contract/cluster-changes.ts'
+import { CommitRefused, type Claim, type Emitter, type EmitterEvents, type ImportedSession, type InboxEntry, type InboxFrame, type LogEntry, type Membership, type Pulse } from '../../../lib/contract/emitter.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { Changes, SessionRecord, Store } from '../../../lib/contract/store.ts'
+import { fetchAll } from '../store/store-contents.ts'
+import { changesOf, sessionRecord, subscriptionTo } from '../store/store-records.ts'
 
 const patienceMs = 20_000
 

@@ -1,8 +1,8 @@
-import { Message } from '../../lib/contract/message.ts'
-import type { Changes, DeliveryRecord, Enqueued, SessionRecord } from '../../lib/contract/store.ts'
-import type { Subscription } from '../../lib/contract/subscription.ts'
-import type { MessageProperties, QoS } from '../../lib/packet/packets.ts'
-import { Topic } from '../../lib/topic/topic.ts'
+import { Message } from '../../../lib/contract/message.ts'
+import type { Changes, DeliveryRecord, Enqueued, SessionRecord } from '../../../lib/contract/store.ts'
+import type { Subscription } from '../../../lib/contract/subscription.ts'
+import type { MessageProperties, QoS } from '../../../lib/packet/packets.ts'
+import { Topic } from '../../../lib/topic/topic.ts'
 
 /** A delivery whose fields go on changing, as those of the broker do. */
 export type LiveDelivery = { -readonly [Field in keyof DeliveryRecord]: DeliveryRecord[Field] }

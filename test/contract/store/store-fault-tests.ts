@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { MqttError } from '../../lib/base/errors.ts'
-import type { Changes } from '../../lib/contract/store.ts'
+import { MqttError } from '../../../lib/base/errors.ts'
+import type { Changes } from '../../../lib/contract/store.ts'
 import { contentsOf, plainDelivery } from './store-contents.ts'
 import { faultsOf } from './store-faults.ts'
 import type { StoreTest, Subject } from './store-harness.ts'

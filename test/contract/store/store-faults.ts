@@ -1,4 +1,4 @@
-import type { Changes, DeliveryRecord } from '../../lib/contract/store.ts'
+import type { Changes, DeliveryRecord } from '../../../lib/contract/store.ts'
 
 /** Changes that cannot be read in one place. */
 export interface Fault {

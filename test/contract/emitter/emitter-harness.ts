@@ -1,6 +1,6 @@
-import type { Emitter } from '../../lib/contract/emitter.ts'
-import type { MaybePromise } from '../../lib/contract/hooks.ts'
-import type { Store } from '../../lib/contract/store.ts'
+import type { Emitter } from '../../../lib/contract/emitter.ts'
+import type { MaybePromise } from '../../../lib/contract/hooks.ts'
+import type { Store } from '../../../lib/contract/store.ts'
 import { TestNode } from './emitter-node.ts'
 
 /** What `testEmitter` has to know of the adapter that it tests. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import type { Message } from '../../lib/contract/message.ts'
-import type { DeliveryRecord, QueueState, SessionRecord, Store } from '../../lib/contract/store.ts'
-import type { Subscription } from '../../lib/contract/subscription.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { DeliveryRecord, QueueState, SessionRecord, Store } from '../../../lib/contract/store.ts'
+import type { Subscription } from '../../../lib/contract/subscription.ts'
 
 /** Everything of a message that has to come back. */
 export type PlainMessage = Pick<Message, 'topicName' | 'payload' | 'qos' | 'retain' | 'properties' | 'publisher' | 'expiresAt'>
