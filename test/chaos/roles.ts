@@ -1,7 +1,7 @@
 import { newTopic, Receiver, type Ledger, type PublishedTopic } from '../crash/ledger.ts'
-import { LibraryPublisher, LibrarySubscriber } from '../crash/library-clients.ts'
-import { RawPublisher } from '../crash/raw-publisher.ts'
-import { RawSubscriber, type SubscriberOptions } from '../crash/raw-subscriber.ts'
+import { LibraryPublisher, LibrarySubscriber } from '../crash/clients/library-clients.ts'
+import { RawPublisher } from '../crash/clients/raw-publisher.ts'
+import { RawSubscriber, type SubscriberOptions } from '../crash/clients/raw-subscriber.ts'
 import { Place, type Chaos } from './place.ts'
 
 const day = 86_400

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectPacket } from '../support/harness.ts'
 import { lasting } from '../support/exchanges.ts'
-import { subscribePacket } from './raw-subscriber.ts'
-import { Visit } from './visit.ts'
+import { subscribePacket } from './clients/raw-subscriber.ts'
+import { Visit } from './clients/visit.ts'
 import type { World } from './world.ts'
 
 /** Seconds that their Sessions last. */

@@ -2,8 +2,8 @@ import { PacketType, type Packet, type ProtocolVersion, type PublishPacket } fro
 import { puback, pubcomp, pubrec } from '../support/exchanges.ts'
 import { connectPacket } from '../support/harness.ts'
 import { numberIn, payloadOf, type Ledger, type PublishedTopic } from './ledger.ts'
-import { Line, type Speaker } from './line.ts'
-import { subscribePacket } from './raw-subscriber.ts'
+import { Line, type Speaker } from './clients/line.ts'
+import { subscribePacket } from './clients/raw-subscriber.ts'
 import type { World } from './world.ts'
 
 /** A retained message that is asked for last: when it has come, so have all others. */

@@ -1,7 +1,7 @@
 import { newTopic, Receiver, type Ledger, type PublishedTopic } from './ledger.ts'
-import { LibraryPublisher, LibrarySubscriber } from './library-clients.ts'
-import { RawPublisher, type Publisher } from './raw-publisher.ts'
-import { RawSubscriber, type SubscriberOptions } from './raw-subscriber.ts'
+import { LibraryPublisher, LibrarySubscriber } from './clients/library-clients.ts'
+import { RawPublisher, type Publisher } from './clients/raw-publisher.ts'
+import { RawSubscriber, type SubscriberOptions } from './clients/raw-subscriber.ts'
 import type { World } from './world.ts'
 
 const day = 86_400

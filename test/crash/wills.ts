@@ -3,7 +3,7 @@ import { PacketType, type ConnectPacket, type DisconnectPacket, type ProtocolVer
 import { will } from '../support/exchanges.ts'
 import { connectPacket } from '../support/harness.ts'
 import type { Receiver } from './ledger.ts'
-import { Visit } from './visit.ts'
+import { Visit } from './clients/visit.ts'
 import type { World } from './world.ts'
 
 /** How a Client with a Will Message ends. Times in seconds; a day is more than any run takes. */

@@ -1,7 +1,7 @@
-import { payloadOf, type PublishedTopic } from './ledger.ts'
-import type { Random } from './random.ts'
+import { payloadOf, type PublishedTopic } from '../ledger.ts'
+import type { Random } from '../random.ts'
 import type { Publisher } from './raw-publisher.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 /** Messages that are published at once, and milliseconds between. */
 const largestBurst = 24

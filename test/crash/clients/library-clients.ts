@@ -1,8 +1,8 @@
 import { connect, Socket } from 'node:net'
 import { MqttClient, type IClientOptions } from 'mqtt'
-import type { Receiver } from './ledger.ts'
+import type { Receiver } from '../ledger.ts'
 import type { Outgoing, Publisher } from './raw-publisher.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 /** The Reason Code of a PUBCOMP whose predecessor was lost: the message arrived all the same. */
 const identifierNotFound = 146

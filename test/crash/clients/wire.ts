@@ -1,9 +1,9 @@
 import { connect, type Socket } from 'node:net'
-import { defaultLimits } from '../../lib/base/limits.ts'
-import { Decoder } from '../../lib/packet/codec/decoder.ts'
-import { encode } from '../../lib/packet/codec/encoder.ts'
-import type { Packet, ProtocolVersion } from '../../lib/packet/packets.ts'
-import { TopicTable } from '../../lib/topic/topic.ts'
+import { defaultLimits } from '../../../lib/base/limits.ts'
+import { Decoder } from '../../../lib/packet/codec/decoder.ts'
+import { encode } from '../../../lib/packet/codec/encoder.ts'
+import type { Packet, ProtocolVersion } from '../../../lib/packet/packets.ts'
+import { TopicTable } from '../../../lib/topic/topic.ts'
 
 /** What comes out of a wire. */
 export interface WireEnd {

@@ -1,10 +1,10 @@
-import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import { PacketType, type AcknowledgePacket, type Packet, type ProtocolVersion, type PublishPacket, type QoS } from '../../lib/packet/packets.ts'
-import { Topic } from '../../lib/topic/topic.ts'
-import { lasting, pubrel } from '../support/exchanges.ts'
-import { connectPacket } from '../support/harness.ts'
+import { ReasonCode } from '../../../lib/base/reason-codes.ts'
+import { PacketType, type AcknowledgePacket, type Packet, type ProtocolVersion, type PublishPacket, type QoS } from '../../../lib/packet/packets.ts'
+import { Topic } from '../../../lib/topic/topic.ts'
+import { lasting, pubrel } from '../../support/exchanges.ts'
+import { connectPacket } from '../../support/harness.ts'
 import { Line, type Speaker } from './line.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 /** A message to be published. */
 export interface Outgoing {

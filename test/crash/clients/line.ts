@@ -1,8 +1,8 @@
 import { once, EventEmitter } from 'node:events'
-import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import { PacketType, type ConnectPacket, type Packet, type Properties } from '../../lib/packet/packets.ts'
+import { ReasonCode } from '../../../lib/base/reason-codes.ts'
+import { PacketType, type ConnectPacket, type Packet, type Properties } from '../../../lib/packet/packets.ts'
 import { Wire } from './wire.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 /** Milliseconds until a Client that was refused tries again. */
 const refusedMs = 100

@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events'
-import { PacketType, type ConnackPacket, type ConnectPacket, type Packet } from '../../lib/packet/packets.ts'
+import { PacketType, type ConnackPacket, type ConnectPacket, type Packet } from '../../../lib/packet/packets.ts'
 import { Wire } from './wire.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 /** One connection of a Client that does not come back by itself, and acknowledges nothing. */
 export class Visit {

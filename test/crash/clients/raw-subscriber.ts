@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { PacketType, type Packet, type ProtocolVersion, type PublishPacket, type QoS, type SubackPacket, type SubscribePacket } from '../../lib/packet/packets.ts'
-import { lasting, puback, pubcomp, pubrec } from '../support/exchanges.ts'
-import { connectPacket } from '../support/harness.ts'
-import { numberIn, type Receiver } from './ledger.ts'
+import { PacketType, type Packet, type ProtocolVersion, type PublishPacket, type QoS, type SubackPacket, type SubscribePacket } from '../../../lib/packet/packets.ts'
+import { lasting, puback, pubcomp, pubrec } from '../../support/exchanges.ts'
+import { connectPacket } from '../../support/harness.ts'
+import { numberIn, type Receiver } from '../ledger.ts'
 import { Line, type Speaker } from './line.ts'
-import type { World } from './world.ts'
+import type { World } from '../world.ts'
 
 export interface SubscriberOptions {
   readonly name: string
