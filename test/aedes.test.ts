@@ -7,7 +7,7 @@ import type { IClientOptions } from 'mqtt'
 import { ErrorCode, type AuthenticateRequest } from '../lib/index.ts'
 import { Aedes, type AedesClient, type AedesOptions, type AedesPublishPacket } from '../plugins/aedes/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { dial, listen, type RealClient } from './support/network.ts'
+import { dial, listen, type RealClient } from './support/network/network.ts'
 import { deferred, MemoryLogger } from './support/observe.ts'
 
 t.setTimeout(120_000)

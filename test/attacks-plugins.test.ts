@@ -8,7 +8,7 @@ import { jwt } from '../plugins/jwt/index.ts'
 import { passwordFile } from '../plugins/password-file/index.ts'
 import { rateLimit } from '../plugins/rate-limit/index.ts'
 import { connect, connectPacket, PacketClient, startBroker } from './support/harness.ts'
-import { login, secret, sign } from './support/jwt.ts'
+import { login, secret, sign } from './support/plugins/jwt.ts'
 import { deferred, tryConnect } from './support/observe.ts'
 
 // What was found in the plugins themselves; behind attacks.test.ts.

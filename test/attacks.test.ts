@@ -11,7 +11,7 @@ import { passwordFile } from '../plugins/password-file/index.ts'
 import { rateLimit } from '../plugins/rate-limit/index.ts'
 import { will } from './support/exchanges.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
-import { listen } from './support/network.ts'
+import { listen } from './support/network/network.ts'
 
 // Each advisory against a broker of MQTT, as an attack on this one: who makes it must not get in, nor end the process, nor leave anything behind
 // in memory. What was found in the plugins themselves is in attacks-plugins.test.ts.

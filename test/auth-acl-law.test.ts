@@ -12,7 +12,7 @@ import { mosquittoAcl, type AccessRule, type Action } from '../plugins/acl/index
 import { groupsOfClaim } from '../plugins/acl/identity.ts'
 import { RuleSet } from '../plugins/acl/rule-set.ts'
 import { parseRules } from '../plugins/acl/rule.ts'
-import { dial, listen, networkBroker, type RealClient } from './support/network.ts'
+import { dial, listen, networkBroker, type RealClient } from './support/network/network.ts'
 
 t.setTimeout(120_000)
 

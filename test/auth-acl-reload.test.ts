@@ -4,7 +4,7 @@ import t from 'tap'
 import { ErrorCode, ReasonCode } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { accessRules, mosquittoAcl, type AccessRule, type AccessRulesOptions } from '../plugins/acl/index.ts'
-import { mayPublish, maySubscribe, start, startRules, until, type Rules } from './support/acl.ts'
+import { mayPublish, maySubscribe, start, startRules, until, type Rules } from './support/plugins/acl.ts'
 import { connect, startBroker } from './support/harness.ts'
 import { deferred, startObserved } from './support/observe.ts'
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { ReasonCode, type Broker, type Claims } from '../lib/index.ts'
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
 import { accessRules, type AccessRule } from '../plugins/acl/index.ts'
-import { mayPublish, maySubscribe, startRules, withClaims, type Rules } from './support/acl.ts'
+import { mayPublish, maySubscribe, startRules, withClaims, type Rules } from './support/plugins/acl.ts'
 import { connect, connectPacket, forEachVersion, PacketClient } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
 

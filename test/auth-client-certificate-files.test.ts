@@ -8,7 +8,7 @@ import { clientCertificate, type ClientCertificateOptions } from '../plugins/cli
 import { parseCertificate } from '../plugins/client-certificate/certificate.ts'
 import { DerError } from '../plugins/client-certificate/der.ts'
 import { parseAuthorities, parseRevocationLists } from '../plugins/client-certificate/revocations.ts'
-import { ask, chain, derOf, device, devices, rootCa, start, strangers, TestAuthority } from './support/test-authority.ts'
+import { ask, chain, derOf, device, devices, rootCa, start, strangers, TestAuthority } from './support/plugins/test-authority.ts'
 
 function derOfPem (pem: string): Buffer { return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64') }
 

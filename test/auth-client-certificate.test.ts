@@ -8,7 +8,7 @@ import { allOf } from '../plugins/chain/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { startBroker } from './support/harness.ts'
 import { deferred } from './support/observe.ts'
-import { ask, chain, clientOf, derOf, device, devices, openssl, type Pair, refused, rootCa, start, strangers, TestAuthority } from './support/test-authority.ts'
+import { ask, chain, clientOf, derOf, device, devices, openssl, type Pair, refused, rootCa, start, strangers, TestAuthority } from './support/plugins/test-authority.ts'
 
 t.test('a Client is who its certificate says, and its claims are what is in it', async t => {
   const test = await start(t)

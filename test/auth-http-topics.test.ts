@@ -4,7 +4,7 @@ import { ReasonCode, type AuthenticateRequest, type AuthenticationMethod, type C
 import { PacketType } from '../lib/packet/packets.ts'
 import { Decisions, type Asker } from '../plugins/http-auth/decisions.ts'
 import { settled } from './support/harness.ts'
-import { allow, login, publish, say, startWithTopics, type Question, type Respond } from './support/http-auth.ts'
+import { allow, login, publish, say, startWithTopics, type Question, type Respond } from './support/plugins/http-auth.ts'
 
 t.setTimeout(120_000)
 

@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net'
 import { BoundedMap, ErrorCode, ReasonCode, type Allow, type AuthenticateRequest, type ClientInfo, type ConnectionInfo, type QoS } from '../lib/index.ts'
 import { httpAuth } from '../plugins/http-auth/index.ts'
 import { answerOf } from '../plugins/http-auth/answer.ts'
-import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
+import { testAuthority, testCertificate, testKey } from './support/network/certificates.ts'
 import { FakeClock, settled } from './support/fake-clock.ts'
 import { startBroker } from './support/harness.ts'
-import { allow, ask, busy, login, say, Service, start, unavailable, type Question, type Respond, type Setup } from './support/http-auth.ts'
+import { allow, ask, busy, login, say, Service, start, unavailable, type Question, type Respond, type Setup } from './support/plugins/http-auth.ts'
 import { MemoryLogger } from './support/observe.ts'
 
 t.setTimeout(120_000)

@@ -13,7 +13,7 @@ import { covers } from '../plugins/jwt/permissions.ts'
 import { startBroker } from './support/harness.ts'
 import {
   strict, now, keyPair, rsa, other, sign, start, until, login, byPassword, byMethod, reauthenticate, Issuer,
-} from './support/jwt.ts'
+} from './support/plugins/jwt.ts'
 
 t.test('a key set at a URL: a new key is fetched when the first token of it comes, a former one ends with it', async t => {
   const issuing = await new Issuer().listen(t)

@@ -7,8 +7,8 @@ import { PacketType } from '../lib/packet/packets.ts'
 import { asymmetricAlgorithms, jwt } from '../plugins/jwt/index.ts'
 import {
   now, secret, issuer, audience, keyPair, rsa, other, anyRsa, sign, encoded, strict, start, login, byPassword, clientOf, byMethod, reauthenticate,
-} from './support/jwt.ts'
-import { dial, listen } from './support/network.ts'
+} from './support/plugins/jwt.ts'
+import { dial, listen } from './support/network/network.ts'
 
 t.test('each algorithm lets in a real client with a token that jose has signed, and nobody else', async t => {
   const wrong = await start(t, { secret })

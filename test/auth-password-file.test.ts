@@ -11,7 +11,7 @@ import { hashFault, parsePasswordHash } from '../plugins/password-file/hash.ts'
 import { parsePasswordFile } from '../plugins/password-file/lines.ts'
 import { settled, startBroker, type TestBroker } from './support/harness.ts'
 import { MemoryLogger } from './support/observe.ts'
-import { answerTo, login, pbkdf2Hash, quick, quickOf, salt, scryptHash, sha512Hash, start } from './support/password-file.ts'
+import { answerTo, login, pbkdf2Hash, quick, quickOf, salt, scryptHash, sha512Hash, start } from './support/plugins/password-file.ts'
 
 t.setTimeout(120_000)
 

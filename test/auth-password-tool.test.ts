@@ -6,8 +6,8 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { ReasonCode } from '../lib/index.ts'
 import { Call } from './support/command-line.ts'
-import { listen } from './support/network.ts'
-import { answerTo, quick, start } from './support/password-file.ts'
+import { listen } from './support/network/network.ts'
+import { answerTo, quick, start } from './support/plugins/password-file.ts'
 
 t.setTimeout(120_000)
 

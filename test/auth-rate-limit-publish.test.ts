@@ -2,7 +2,7 @@ import t from 'tap'
 import { ReasonCode } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
 import { forEachVersion, settled } from './support/harness.ts'
-import { enter, outcome, start } from './support/rate-limit.ts'
+import { enter, outcome, start } from './support/plugins/rate-limit.ts'
 
 t.setTimeout(120_000) // a million addresses take their time on a busy machine
 

@@ -8,9 +8,9 @@ import { addressList, addressPrefix, ErrorCode, ReasonCode, type AuthenticateRes
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
 import { rateLimit, type RateLimitOptions } from '../plugins/rate-limit/index.ts'
 import { connectPacket, PacketClient, settled, startBroker } from './support/harness.ts'
-import { listen, networkBroker, dial } from './support/network.ts'
+import { listen, networkBroker, dial } from './support/network/network.ts'
 import { MemoryLogger } from './support/observe.ts'
-import { arrive, attempt, bad, enter, type Outcome, outcome, passwords, right, start, wrong } from './support/rate-limit.ts'
+import { arrive, attempt, bad, enter, type Outcome, outcome, passwords, right, start, wrong } from './support/plugins/rate-limit.ts'
 
 t.setTimeout(120_000) // a million addresses take their time on a busy machine
 

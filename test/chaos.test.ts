@@ -7,7 +7,7 @@ import { censusFaults, remains, type Census } from './chaos/census.ts'
 import { RedisProxy } from './chaos/redis-proxy.ts'
 import { split } from './cluster/splitter.mjs'
 import { Ledger, newTopic, payloadOf, Receiver } from './crash/ledger.ts'
-import { listen } from './support/network.ts'
+import { listen } from './support/network/network.ts'
 import { root } from './support/program.ts'
 
 t.setTimeout(300_000) // processes take their time on a busy machine

@@ -9,7 +9,7 @@ import { authenticates } from '../plugins/cli/options/access.ts'
 import { checkConfiguration, readConfiguration } from '../plugins/cli/options/configuration.ts'
 import { readSettings } from '../plugins/cli/options/settings.ts'
 import { hashPassword } from '../plugins/password-file/hash.ts'
-import { testCertificate, testKey } from './support/certificates.ts'
+import { testCertificate, testKey } from './support/network/certificates.ts'
 import { Call, complaint, isolated } from './support/command-line.ts'
 
 t.setTimeout(120_000) // many processes, on a machine that may be busy

@@ -10,7 +10,7 @@ import { Topic } from '../lib/topic/topic.ts'
 import { duration, harmless, preview, printable, size } from '../plugins/cli/inspect/format.ts'
 import { lmdbPersistence } from '../plugins/lmdb/index.ts'
 import { Call, complaint, isolated } from './support/command-line.ts'
-import { dial } from './support/network.ts'
+import { dial } from './support/network/network.ts'
 import { root } from './support/program.ts'
 
 t.setTimeout(120_000) // processes take their time on a busy machine

@@ -12,7 +12,7 @@ import { connectAsync } from 'mqtt'
 import { letSmallHeapGrow } from '../plugins/cli/broker/small-heap.ts'
 import type { Configuration } from '../plugins/cli/options/start-options.ts'
 import { hashPassword } from '../plugins/password-file/hash.ts'
-import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
+import { testAuthority, testCertificate, testKey } from './support/network/certificates.ts'
 import { Call, complaint, inMemory, isolated } from './support/command-line.ts'
 import { FakeClock, settled } from './support/fake-clock.ts'
 

@@ -5,10 +5,10 @@ import { PacketType } from '../lib/packet/packets.ts'
 import { redisCluster } from '../plugins/redis/index.ts'
 import { beatScript } from '../plugins/redis/scripts/beat.lua.ts'
 import { commitScript } from '../plugins/redis/scripts/commit.lua.ts'
-import { TestCluster } from './support/cluster.ts'
+import { TestCluster } from './support/cluster/cluster.ts'
 import { connectPacket, PacketClient } from './support/harness.ts'
 import { MemoryLogger } from './support/observe.ts'
-import { startRedis } from './support/redis-server.ts'
+import { startRedis } from './support/redis/redis-server.ts'
 
 t.test('a call that is repeated when later ones were executed has those not executed again', async t => {
   const redis = await startRedis(t)

@@ -3,9 +3,9 @@ import t from 'tap'
 import fc from 'fast-check'
 import { storeFull, type BrokerOptions } from '../lib/index.ts'
 import type { QoS } from '../lib/packet/packets.ts'
-import { LawWorld } from './support/law-world.ts'
+import { LawWorld } from './support/cluster/law-world.ts'
 import { firstOf } from './support/qos-clients.ts'
-import type { Publication, RoamingPublisher } from './support/roaming-clients.ts'
+import type { Publication, RoamingPublisher } from './support/cluster/roaming-clients.ts'
 
 const size = 3
 const node = fc.nat(size - 1)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { ReasonCode } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
-import { TestCluster } from './support/cluster.ts'
+import { TestCluster } from './support/cluster/cluster.ts'
 import { puback } from './support/exchanges.ts'
 import { settled } from './support/fake-clock.ts'
 import { connectPacket, PacketClient } from './support/harness.ts'

@@ -7,9 +7,9 @@ import { connect as connectTls, createServer as createTlsServer } from 'node:tls
 import { streamConnectionInfo } from '../lib/connection/connection-info.ts'
 import { StraightWrites } from '../lib/connection/straight-writes.ts'
 import { StreamTransport } from '../lib/connection/stream-transport.ts'
-import { listen } from './support/network.ts'
-import { own, trusting } from './support/transports.ts'
-import { started, turns, type FakeListener } from './support/websocket-gate.ts'
+import { listen } from './support/network/network.ts'
+import { own, trusting } from './support/network/transports.ts'
+import { started, turns, type FakeListener } from './support/network/websocket-gate.ts'
 
 interface Pair {
   readonly client: Socket

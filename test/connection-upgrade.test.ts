@@ -10,7 +10,7 @@ import type { UpgradeOptions, VerifyResult, WebSocketOptions } from '../lib/conn
 import { HookRunner } from '../lib/hooks/hook-runner.ts'
 import { FakeClock } from './support/fake-clock.ts'
 import { deferred } from './support/observe.ts'
-import { listen, makeGate, setup, started, turns, type FakeListener } from './support/websocket-gate.ts'
+import { listen, makeGate, setup, started, turns, type FakeListener } from './support/network/websocket-gate.ts'
 
 t.test('Origin: a list lets in its pages and whoever is no page, a function decides all', async t => {
   const { statusOf, server, gate, accept, errors } = await setup(t, { origin: ['https://example.org'] })

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import { connect } from 'node:net'
 import { WebSocket } from 'ws'
 import type { StartableTransport } from '../lib/connection/connections.ts'
-import { closeCode, frames, setup, started, turns, type FakeListener } from './support/websocket-gate.ts'
+import { closeCode, frames, setup, started, turns, type FakeListener } from './support/network/websocket-gate.ts'
 
 t.test('the subprotocol is mqtt, and a Client has to offer it [MQTT-6.0.0-3] [MQTT-6.0.0-4]', async t => {
   const { open, statusOf, port } = await setup(t)

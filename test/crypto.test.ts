@@ -8,7 +8,7 @@ import { CryptoError, CryptoErrorCode, encrypted, keyring, requireEncryption, wi
 import { bySpecificity, expressionOf } from '../plugins/crypto/topic-filters.ts'
 import { Xaes } from '../plugins/crypto/xaes.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { connected, listen, networkBroker, type RealClient } from './support/network.ts'
+import { connected, listen, networkBroker, type RealClient } from './support/network/network.ts'
 
 t.setTimeout(120_000)
 

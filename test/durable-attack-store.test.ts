@@ -2,13 +2,13 @@ import t from 'tap'
 import { defaultLimits } from '../lib/base/limits.ts'
 import { createBroker, memoryStore, ReasonCode } from '../lib/index.ts'
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
-import { World } from './support/durable-world.ts'
+import { World } from './support/stores/durable-world.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { FaultyStore } from './support/faulty-store.ts'
+import { FaultyStore } from './support/stores/faulty-store.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubrec, receiveAll } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
-import { comeBack, leaveSubscribed, numbers, publishTogether, sleeping } from './support/sleeper.ts'
+import { comeBack, leaveSubscribed, numbers, publishTogether, sleeping } from './support/stores/sleeper.ts'
 
 const narrow = (receiveMaximum: number): Partial<ConnectPacket> => sleeping({ properties: { sessionExpiryInterval: 3600, receiveMaximum } })
 

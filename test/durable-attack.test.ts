@@ -1,11 +1,11 @@
 import t from 'tap'
 import { defaultLimits } from '../lib/base/limits.ts'
 import { PacketType, type ConnectPacket, type PublishPacket } from '../lib/packet/packets.ts'
-import { World } from './support/durable-world.ts'
+import { World } from './support/stores/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, puback, receiveAll } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
-import { comeBack, leaveSubscribed, numbers, publishTogether, sleeping } from './support/sleeper.ts'
+import { comeBack, leaveSubscribed, numbers, publishTogether, sleeping } from './support/stores/sleeper.ts'
 
 const narrow = (receiveMaximum: number): Partial<ConnectPacket> => sleeping({ properties: { sessionExpiryInterval: 3600, receiveMaximum } })
 

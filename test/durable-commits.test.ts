@@ -1,11 +1,11 @@
 import t from 'tap'
 import { ReasonCode, storeFull } from '../lib/index.ts'
 import { PacketType } from '../lib/packet/packets.ts'
-import { World } from './support/durable-world.ts'
+import { World } from './support/stores/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, puback, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
-import { comeBack, isPresent, leaveSubscribed, numbers, publish, subscribe } from './support/sleeper.ts'
+import { comeBack, isPresent, leaveSubscribed, numbers, publish, subscribe } from './support/stores/sleeper.ts'
 
 // --- When something is acknowledged
 

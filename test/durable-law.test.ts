@@ -4,8 +4,8 @@ import fc from 'fast-check'
 import { defaultLimits } from '../lib/base/limits.ts'
 import type { BrokerOptions } from '../lib/index.ts'
 import type { QoS } from '../lib/packet/packets.ts'
-import { World } from './support/durable-world.ts'
-import type { FaultyStore } from './support/faulty-store.ts'
+import { World } from './support/stores/durable-world.ts'
+import type { FaultyStore } from './support/stores/faulty-store.ts'
 import { finish, firstOf, Publisher, Subscriber } from './support/qos-clients.ts'
 
 type Operation =

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import type { Hooks } from '../lib/index.ts'
 import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
-import { TestCluster } from './support/cluster.ts'
-import { World } from './support/durable-world.ts'
+import { TestCluster } from './support/cluster/cluster.ts'
+import { World } from './support/stores/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, receiveAll, will } from './support/exchanges.ts'
 import { connectPacket, PacketClient, settled } from './support/harness.ts'
 

@@ -2,11 +2,11 @@ import t, { type Test } from 'tap'
 import { defaultLimits } from '../lib/base/limits.ts'
 import { createBroker, memoryStore, ReasonCode, storeInUse, type BrokerOptions } from '../lib/index.ts'
 import { PacketType, type ConnectPacket, type ProtocolVersion } from '../lib/packet/packets.ts'
-import { World } from './support/durable-world.ts'
+import { World } from './support/stores/durable-world.ts'
 import { exactly, lasting, open, payloadsOf, pubcomp, pubrec, pubrel, receiveAll, will } from './support/exchanges.ts'
 import { connectPacket, forEachVersion, PacketClient, settled } from './support/harness.ts'
 import { tryConnect } from './support/observe.ts'
-import { comeBack, isPresent, leaveSubscribed, numbers, publish, sleeping, subscribe } from './support/sleeper.ts'
+import { comeBack, isPresent, leaveSubscribed, numbers, publish, sleeping, subscribe } from './support/stores/sleeper.ts'
 
 function forEachEnd (name: string, run: (t: Test, world: World, end: (downMs?: number) => Promise<void>) => Promise<void>, options: BrokerOptions = {}): void {
   t.test(`${name}, killed`, async t => {

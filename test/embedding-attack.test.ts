@@ -8,9 +8,9 @@ import { promisify } from 'node:util'
 import { generate, parser, type Packet } from 'mqtt-packet'
 import type { WebSocketOptions } from '../lib/index.ts'
 import { myelin, requestOf } from '../plugins/fastify/index.ts'
-import { dial, listen, networkBroker } from './support/network.ts'
+import { dial, listen, networkBroker } from './support/network/network.ts'
 import { deferred } from './support/observe.ts'
-import { statusOf } from './support/upgrades.ts'
+import { statusOf } from './support/network/upgrades.ts'
 
 t.setTimeout(120_000)
 

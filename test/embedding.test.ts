@@ -16,9 +16,9 @@ import { WebSocket } from 'ws'
 import { createBroker, type Broker, type ConnectionInfo } from '../lib/index.ts'
 import { myelin, requestOf, type MyelinOptions } from '../plugins/fastify/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { dial, listen, networkBroker } from './support/network.ts'
-import { own, trusting } from './support/transports.ts'
-import { statusOf } from './support/upgrades.ts'
+import { dial, listen, networkBroker } from './support/network/network.ts'
+import { own, trusting } from './support/network/transports.ts'
+import { statusOf } from './support/network/upgrades.ts'
 
 t.setTimeout(120_000)
 

@@ -3,7 +3,7 @@ import type { Emitter } from '../lib/contract/emitter.ts'
 import type { Store } from '../lib/contract/store.ts'
 import { testEmitter, testStore, type EmitterHarness, type TestCluster } from '../plugins/testing/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { MemoryHub, type HubOptions, type MemoryNode } from './support/memory-cluster.ts'
+import { MemoryHub, type HubOptions, type MemoryNode } from './support/cluster/memory-cluster.ts'
 
 /** Longer than any lease. */
 const lapseMs = 60_001

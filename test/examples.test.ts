@@ -8,13 +8,13 @@ import { createServer as createHttpServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import mqtt, { type IClientOptions } from 'mqtt'
-import { testCertificate, testKey } from './support/certificates.ts'
-import { clientCertificate, clientKey } from './support/client-certificate.ts'
-import { connected, dial, listen, type RealClient } from './support/network.ts'
+import { testCertificate, testKey } from './support/network/certificates.ts'
+import { clientCertificate, clientKey } from './support/plugins/client-certificate.ts'
+import { connected, dial, listen, type RealClient } from './support/network/network.ts'
 import { hashPassword } from '../plugins/password-file/index.ts'
 import { blocks } from './support/pages.ts'
 import { root, Workshop, type Program } from './support/program.ts'
-import { trusting } from './support/transports.ts'
+import { trusting } from './support/network/transports.ts'
 
 t.setTimeout(120_000) // each is a process of its own, which takes its time on a busy machine
 

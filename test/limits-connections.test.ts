@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { ReasonCode } from '../lib/index.ts'
 import { connect, connectPacket, PacketClient, settled } from './support/harness.ts'
 import { tryConnect, type ObservedBroker } from './support/observe.ts'
-import { statusOf } from './support/upgrades.ts'
+import { statusOf } from './support/network/upgrades.ts'
 import { limit } from './support/limits.ts'
 
 limit({ maximumConnections: 2 }, 'one more is closed at once, told to refused and counted; a place that is free is given', async (t, test) => {

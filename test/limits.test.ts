@@ -7,7 +7,7 @@ import { PacketType, type PublishPacket, type UserProperty } from '../lib/packet
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { Topic } from '../lib/topic/topic.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { World } from './support/durable-world.ts'
+import { World } from './support/stores/durable-world.ts'
 import { limit, tested } from './support/limits.ts'
 import { startObserved, tryConnect } from './support/observe.ts'
 

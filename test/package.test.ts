@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { publint } from 'publint'
 import ts from 'typescript'
 import { FreshFolder, pack, type Settings } from './package/fresh-folder.ts'
-import { dial } from './support/network.ts'
+import { dial } from './support/network/network.ts'
 import { root } from './support/program.ts'
 
 t.setTimeout(240_000) // npm and the compiler take their time on a busy machine

@@ -9,11 +9,11 @@ import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import mqtt, { MqttClient, type IClientOptions } from 'mqtt'
 import type { Broker, ClientInfo, ConnectionInfo, Drop } from '../lib/index.ts'
-import { testAuthority, testCertificate, testKey } from './support/certificates.ts'
-import { clientCertificate, clientKey } from './support/client-certificate.ts'
-import { own, transports, trusting } from './support/transports.ts'
+import { testAuthority, testCertificate, testKey } from './support/network/certificates.ts'
+import { clientCertificate, clientKey } from './support/plugins/client-certificate.ts'
+import { own, transports, trusting } from './support/network/transports.ts'
 import { mosquitto, mosquittoServer, mosquittoVersion } from './support/mosquitto.ts'
-import { connected, dial, listen, networkBroker, type RealClient } from './support/network.ts'
+import { connected, dial, listen, networkBroker, type RealClient } from './support/network/network.ts'
 
 const versions = [4, 5] as const
 type Version = (typeof versions)[number]

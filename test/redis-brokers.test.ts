@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
 import type { IClientOptions } from 'mqtt'
-import type { RealClient } from './support/network.ts'
-import { RedisBrokers, type RedisBroker } from './support/redis-brokers.ts'
-import { hasEverything, eventually } from './support/redis-topologies.ts'
+import type { RealClient } from './support/network/network.ts'
+import { RedisBrokers, type RedisBroker } from './support/redis/redis-brokers.ts'
+import { hasEverything, eventually } from './support/redis/redis-topologies.ts'
 import { censusFaults, remains, takeCensus } from './chaos/census.ts'
-import { RedisServer, startRedis } from './support/redis-server.ts'
+import { RedisServer, startRedis } from './support/redis/redis-server.ts'
 
 t.setTimeout(120_000) // on a busy machine
 

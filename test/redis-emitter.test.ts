@@ -5,9 +5,9 @@ import { Remainders } from '../plugins/redis/emitter/remainders.ts'
 import { testEmitter } from '../plugins/testing/index.ts'
 import { remainderOf, TestNode } from './contract/emitter/emitter-node.ts'
 import { alone, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
-import { RedisNodes } from './support/redis-nodes.ts'
-import { RedisProxy } from './support/redis-proxy.ts'
-import { RedisServer, startRedis } from './support/redis-server.ts'
+import { RedisNodes } from './support/redis/redis-nodes.ts'
+import { RedisProxy } from './support/redis/redis-proxy.ts'
+import { RedisServer, startRedis } from './support/redis/redis-server.ts'
 
 const server = await RedisServer.start()
 t.teardown(() => server.stop())

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import { createBroker } from '../lib/index.ts'
 import { redisCluster } from '../plugins/redis/index.ts'
 import { FakeClock } from './support/fake-clock.ts'
-import { startRedis } from './support/redis-server.ts'
+import { startRedis } from './support/redis/redis-server.ts'
 
 t.test('a broker that is closed while Redis is away lets everything go', async t => {
   const redis = await startRedis(t)

@@ -3,8 +3,8 @@ import type { RedisOptions } from '../plugins/redis/index.ts'
 import { fetchAll } from './contract/store/store-contents.ts'
 import { TestNode } from './contract/emitter/emitter-node.ts'
 import { alone, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
-import { RedisNodes, type TestRedis } from './support/redis-nodes.ts'
-import { eventually, TestRedisCluster, TestSentinel } from './support/redis-topologies.ts'
+import { RedisNodes, type TestRedis } from './support/redis/redis-nodes.ts'
+import { eventually, TestRedisCluster, TestSentinel } from './support/redis/redis-topologies.ts'
 
 t.jobs = 2 // both mostly wait for failovers
 

@@ -14,8 +14,8 @@ import { readLog } from '../plugins/lmdb/log/log.ts'
 import { encodeRecord } from '../plugins/lmdb/log/record.ts'
 import { encodeJson } from '../plugins/lmdb/records.ts'
 import type { Write } from '../plugins/lmdb/write-batch.ts'
-import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/lmdb-environment.ts'
-import { ofAnotherBoot } from './support/power-cut.ts'
+import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/stores/lmdb-environment.ts'
+import { ofAnotherBoot } from './support/stores/power-cut.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-attack-'))
 t.teardown(() => { rmSync(scratch, { recursive: true }) })

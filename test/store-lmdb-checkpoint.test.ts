@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { readCheckpoint, readFirstPages } from '../plugins/lmdb/disk/checkpoint.ts'
 import { contentsOf } from './contract/store/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
-import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/lmdb-stores.ts'
-import { ofAnotherBoot, powerCut } from './support/power-cut.ts'
+import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/stores/lmdb-stores.ts'
+import { ofAnotherBoot, powerCut } from './support/stores/power-cut.ts'
 
 t.test('commits that do not wait for the disk', async t => {
   await t.test('after the machine has stopped, the store is what it was at some moment before, whatever of it has reached the disk', async t => {

@@ -14,7 +14,7 @@ import type { Write } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll, type Contents } from './contract/store/store-contents.ts'
 import { randomOf, StoreModel } from './contract/store/store-model.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
-import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/lmdb-environment.ts'
+import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/stores/lmdb-environment.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-'))
 t.teardown(() => { rmSync(scratch, { recursive: true }) })

@@ -15,7 +15,7 @@ import { positionKey } from '../plugins/lmdb/layout.ts'
 import { WriteBatch } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll } from './contract/store/store-contents.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
-import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/lmdb-stores.ts'
+import { directoryWith, failureOf, filled, newDirectory, opened, storeAt } from './support/stores/lmdb-stores.ts'
 
 const page = 4096
 
@@ -28,10 +28,10 @@ async function tamper (path: string, change: (tables: Environment['tables'], bat
   await environment.close()
 }
 
-/** test/support/store-process.ts in a process of its own. */
+/** test/support/stores/store-process.ts in a process of its own. */
 function startProcess (t: Test, path: string, durability: string, bytes: number, limit?: number): ChildProcessByStdio<null, Readable, null> {
   const loader = process.execArgv.filter(argument => argument.includes('@tapjs/typescript'))
-  const program = [process.execPath, ...loader, join(import.meta.dirname, 'support/store-process.ts'), path, durability, String(bytes)]
+  const program = [process.execPath, ...loader, join(import.meta.dirname, 'support/stores/store-process.ts'), path, durability, String(bytes)]
   const [command = '', ...args] = limit === undefined ? program : ['sh', '-c', `ulimit -S -f ${limit}; exec "$0" "$@"`, ...program]
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] })
   t.teardown(() => { child.kill('SIGKILL') })

@@ -11,7 +11,7 @@ import { alone, changesOf, messageOf, sessionRecord, subscriptionTo, TestQueue }
 import { testClusterChanges } from './store-redis/cluster-changes.ts'
 import { testAway, testFailover, testFence, testLostConnections, testRejections } from './store-redis/outages.ts'
 import { command, fixedKeys, opened, server, withCode } from './store-redis/world.ts'
-import { RedisServer } from './support/redis-server.ts'
+import { RedisServer } from './support/redis/redis-server.ts'
 
 class RedisHarness implements StoreHarness {
   readonly #killed: Store[] = []

@@ -1,4 +1,4 @@
-import type { RedisServer } from '../support/redis-server.ts'
+import type { RedisServer } from '../support/redis/redis-server.ts'
 
 /** What Redis has of the cluster at one moment. */
 export interface Census {

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import type { Served } from '../crash/world.ts'
-import { RedisServer } from '../support/redis-server.ts'
+import { RedisServer } from '../support/redis/redis-server.ts'
 import { NodeProcess, type NodeOptions } from './node-process.ts'
 import { RedisProxy } from './redis-proxy.ts'
 

@@ -5,8 +5,8 @@ import { numberedScript } from '../../plugins/redis/link/script.ts'
 import { contentsOf, fetchAll } from '../contract/store/store-contents.ts'
 import { StoreModel } from '../contract/store/store-model.ts'
 import { alone, changesOf, sessionRecord, TestQueue } from '../contract/store/store-records.ts'
-import { RedisProxy } from '../support/redis-proxy.ts'
-import { RedisServer } from '../support/redis-server.ts'
+import { RedisProxy } from '../support/redis/redis-proxy.ts'
+import { RedisServer } from '../support/redis/redis-server.ts'
 import { begin, command, node, opened, refusal, server, toOthers, withCode } from './world.ts'
 
 const pushText = `

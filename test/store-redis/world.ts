@@ -3,7 +3,7 @@ import { ErrorCode, type Changes, type ClusterChanges } from '../../lib/index.ts
 import { redisPersistence, type RedisOptions } from '../../plugins/redis/index.ts'
 import { RedisStore } from '../../plugins/redis/store/redis-store.ts'
 import { sessionRecord } from '../contract/store/store-records.ts'
-import { RedisServer } from '../support/redis-server.ts'
+import { RedisServer } from '../support/redis/redis-server.ts'
 
 /** One for all tests of a file; it is emptied after each of them. */
 export const server: RedisServer = await RedisServer.start()

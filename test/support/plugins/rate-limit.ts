@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream'
 import type { Test } from 'tap'
-import { ReasonCode, type BrokerOptions, type Hooks } from '../../lib/index.ts'
-import { PacketType, type ConnectPacket, type ProtocolVersion } from '../../lib/packet/packets.ts'
-import { rateLimit, type RateLimit, type RateLimitOptions } from '../../plugins/rate-limit/index.ts'
-import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
-import { MemoryLogger } from './observe.ts'
+import { ReasonCode, type BrokerOptions, type Hooks } from '../../../lib/index.ts'
+import { PacketType, type ConnectPacket, type ProtocolVersion } from '../../../lib/packet/packets.ts'
+import { rateLimit, type RateLimit, type RateLimitOptions } from '../../../plugins/rate-limit/index.ts'
+import { connectPacket, PacketClient, startBroker, type TestBroker } from '../harness.ts'
+import { MemoryLogger } from '../observe.ts'
 
 export interface Limited extends TestBroker { readonly limit: RateLimit, readonly logger: MemoryLogger }
 

@@ -2,11 +2,11 @@ import type { Test } from 'tap'
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { ReasonCode, type AuthenticateRequest, type BrokerOptions } from '../../lib/index.ts'
-import { PacketType } from '../../lib/packet/packets.ts'
-import { httpAuth, type HttpAuth, type HttpAuthOptions } from '../../plugins/http-auth/index.ts'
-import { connectPacket, PacketClient, settled, startBroker, type TestBroker } from './harness.ts'
-import { MemoryLogger } from './observe.ts'
+import { ReasonCode, type AuthenticateRequest, type BrokerOptions } from '../../../lib/index.ts'
+import { PacketType } from '../../../lib/packet/packets.ts'
+import { httpAuth, type HttpAuth, type HttpAuthOptions } from '../../../plugins/http-auth/index.ts'
+import { connectPacket, PacketClient, settled, startBroker, type TestBroker } from '../harness.ts'
+import { MemoryLogger } from '../observe.ts'
 
 export interface Question { readonly method: string | undefined, readonly url: string | undefined, readonly headers: IncomingHttpHeaders, readonly body: Record<string, unknown> }
 

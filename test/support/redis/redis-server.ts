@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { freePort } from '../../benchmarks/runner/free-port.ts'
+import { freePort } from '../../../benchmarks/runner/free-port.ts'
 
 /** How a `redis-server` of the tests is started. */
 export interface RedisServerOptions {

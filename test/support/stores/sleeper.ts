@@ -1,7 +1,7 @@
-import type { ConnectPacket, PublishPacket } from '../../lib/packet/packets.ts'
+import type { ConnectPacket, PublishPacket } from '../../../lib/packet/packets.ts'
 import type { World } from './durable-world.ts'
-import { lasting, open, receiveAll } from './exchanges.ts'
-import type { PacketClient } from './harness.ts'
+import { lasting, open, receiveAll } from '../exchanges.ts'
+import type { PacketClient } from '../harness.ts'
 
 /** A Client with a Session that outlives its connection. */
 export const sleeping = (fields: Partial<ConnectPacket> = {}): Partial<ConnectPacket> => lasting({ clientIdentifier: 'sleeper', ...fields })

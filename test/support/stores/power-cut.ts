@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { encodeCheckpoint, readCheckpoint } from '../../plugins/lmdb/disk/checkpoint.ts'
-import { lmdbPersistence } from '../../plugins/lmdb/index.ts'
-import type { Contents } from '../contract/store/store-contents.ts'
-import { randomOf, StoreModel } from '../contract/store/store-model.ts'
-import { changesOf, messageOf } from '../contract/store/store-records.ts'
+import { encodeCheckpoint, readCheckpoint } from '../../../plugins/lmdb/disk/checkpoint.ts'
+import { lmdbPersistence } from '../../../plugins/lmdb/index.ts'
+import type { Contents } from '../../contract/store/store-contents.ts'
+import { randomOf, StoreModel } from '../../contract/store/store-model.ts'
+import { changesOf, messageOf } from '../../contract/store/store-records.ts'
 
 const page = 4096
 const large = changesOf({ retained: new Map([['large', messageOf({ topicName: 'large', payload: Buffer.alloc(300_000) })]]) })

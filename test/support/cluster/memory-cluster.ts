@@ -1,12 +1,12 @@
-import type { Clock } from '../../lib/contract/clock.ts'
+import type { Clock } from '../../../lib/contract/clock.ts'
 import type {
   Claim, ClaimRequest, Emitter, EmitterEvents, ImportedSession, InboxFrame, Membership, NodeDescription, NodeState, NodeStatus, PresenceEvent, Pulse,
-} from '../../lib/contract/emitter.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import { storeFailed } from '../../lib/contract/store-errors.ts'
-import type { Changes, ClaimedSession, DeliveryRecord, Store, StoredSession, StoreState } from '../../lib/contract/store.ts'
+} from '../../../lib/contract/emitter.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import { storeFailed } from '../../../lib/contract/store-errors.ts'
+import type { Changes, ClaimedSession, DeliveryRecord, Store, StoredSession, StoreState } from '../../../lib/contract/store.ts'
 import { Channel, type Schedule } from './channel.ts'
-import { FakeClock } from './fake-clock.ts'
+import { FakeClock } from '../fake-clock.ts'
 import { claim, storedSession } from './memory-hub-claim.ts'
 import { anew, commit, copyOf, readChanges } from './memory-hub-commit.ts'
 import { adoptPage, beat, bury, expectNode, Fenced, inboxOf, join, leave, nodesOf, resync } from './memory-hub-members.ts'

@@ -2,9 +2,9 @@ import t, { type Test } from 'tap'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { MqttError, Store } from '../../lib/index.ts'
-import { lmdbPersistence, type LmdbOptions } from '../../plugins/lmdb/index.ts'
-import { changesOf, messageOf, sessionRecord, TestQueue } from '../contract/store/store-records.ts'
+import type { MqttError, Store } from '../../../lib/index.ts'
+import { lmdbPersistence, type LmdbOptions } from '../../../plugins/lmdb/index.ts'
+import { changesOf, messageOf, sessionRecord, TestQueue } from '../../contract/store/store-records.ts'
 
 /** Of this process: it goes with the last test. */
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-lmdb-'))

@@ -1,10 +1,10 @@
 import type { Test } from 'tap'
-import type { BrokerOptions } from '../../lib/index.ts'
-import type { ConnackPacket, ConnectPacket } from '../../lib/packet/packets.ts'
-import { FakeClock, settled } from './fake-clock.ts'
-import { connect, startBroker, type PacketClient, type TestBroker } from './harness.ts'
+import type { BrokerOptions } from '../../../lib/index.ts'
+import type { ConnackPacket, ConnectPacket } from '../../../lib/packet/packets.ts'
+import { FakeClock, settled } from '../fake-clock.ts'
+import { connect, startBroker, type PacketClient, type TestBroker } from '../harness.ts'
 import { MemoryHub, type MemoryNode } from './memory-cluster.ts'
-import { recorder } from './observe.ts'
+import { recorder } from '../observe.ts'
 
 /** Milliseconds that a node is given to let a Client go which is at another one now, though it may be dead. */
 const handOverMs = 100

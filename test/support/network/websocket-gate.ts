@@ -4,10 +4,10 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, type ClientOptions } from 'ws'
-import { silentLogger, systemClock } from '../../lib/index.ts'
-import type { StartableTransport } from '../../lib/connection/connections.ts'
-import { WebSocketGate, type AcceptWebSocket, type WebSocketGateOptions } from '../../lib/connection/websocket/websocket-gate.ts'
-import type { WebSocketOptions } from '../../lib/connection/websocket/websocket-options.ts'
+import { silentLogger, systemClock } from '../../../lib/index.ts'
+import type { StartableTransport } from '../../../lib/connection/connections.ts'
+import { WebSocketGate, type AcceptWebSocket, type WebSocketGateOptions } from '../../../lib/connection/websocket/websocket-gate.ts'
+import type { WebSocketOptions } from '../../../lib/connection/websocket/websocket-options.ts'
 
 /** What a connection would be, kept to what the transport tells it. */
 export class FakeListener extends EventEmitter {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { AddressInfo, ListenOptions, Server } from 'node:net'
 import mqtt, { type IClientOptions, type IConnackPacket, type IPublishPacket, type MqttClient } from 'mqtt'
 import type { Test } from 'tap'
-import { createBroker, type Broker, type BrokerOptions, type Plugin } from '../../lib/index.ts'
+import { createBroker, type Broker, type BrokerOptions, type Plugin } from '../../../lib/index.ts'
 
 /** A broker on the clock of the machine, for sockets; closed when the test ends. */
 export async function networkBroker<Data = unknown> (t: Test, options: BrokerOptions<Data> & { plugins?: readonly Plugin<Data, Data>[] } = {}): Promise<Broker<Data>> {

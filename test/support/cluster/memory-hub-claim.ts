@@ -1,5 +1,5 @@
-import { messagesInFrame, type Claim, type ClaimRequest, type ImportedSession, type Remainder } from '../../lib/contract/emitter.ts'
-import type { DeliveryRecord, QueueState } from '../../lib/contract/store.ts'
+import { messagesInFrame, type Claim, type ClaimRequest, type ImportedSession, type Remainder } from '../../../lib/contract/emitter.ts'
+import type { DeliveryRecord, QueueState } from '../../../lib/contract/store.ts'
 import { originAfter, type HubState, type KeptSession, type Stretch } from './memory-hub-state.ts'
 
 /** What the script of a claim does. */

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
-import type { Emitter } from '../../lib/index.ts'
-import type { RedisOptions } from '../../plugins/redis/index.ts'
-import { redisEmitter, type RedisEmitter } from '../../plugins/redis/emitter/redis-emitter.ts'
-import { redisPersistence } from '../../plugins/redis/store/redis-store.ts'
-import type { TestCluster } from '../contract/emitter/emitter-harness.ts'
+import type { Emitter } from '../../../lib/index.ts'
+import type { RedisOptions } from '../../../plugins/redis/index.ts'
+import { redisEmitter, type RedisEmitter } from '../../../plugins/redis/emitter/redis-emitter.ts'
+import { redisPersistence } from '../../../plugins/redis/store/redis-store.ts'
+import type { TestCluster } from '../../contract/emitter/emitter-harness.ts'
 
 /** What a test asks of a Redis, whatever it consists of. */
 export interface TestRedis {

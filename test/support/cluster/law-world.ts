@@ -1,6 +1,6 @@
-import { createBroker, type BrokerOptions } from '../../lib/index.ts'
-import { FakeClock, settled } from './fake-clock.ts'
-import type { TestBroker } from './harness.ts'
+import { createBroker, type BrokerOptions } from '../../../lib/index.ts'
+import { FakeClock, settled } from '../fake-clock.ts'
+import type { TestBroker } from '../harness.ts'
 import { MemoryHub, type MemoryNode } from './memory-cluster.ts'
 import { Mortal, RoamingPublisher, RoamingSubscriber, type Places, type Roamer } from './roaming-clients.ts'
 

@@ -1,9 +1,9 @@
 import type { Test } from 'tap'
-import type { Allow, Claims, Plugin } from '../../lib/index.ts'
-import { PacketType, type ConnectPacket } from '../../lib/packet/packets.ts'
-import { accessRules, type AccessRule, type RulesPlugin } from '../../plugins/acl/index.ts'
-import { settled, startBroker, type PacketClient, type TestBroker } from './harness.ts'
-import { MemoryLogger } from './observe.ts'
+import type { Allow, Claims, Plugin } from '../../../lib/index.ts'
+import { PacketType, type ConnectPacket } from '../../../lib/packet/packets.ts'
+import { accessRules, type AccessRule, type RulesPlugin } from '../../../plugins/acl/index.ts'
+import { settled, startBroker, type PacketClient, type TestBroker } from '../harness.ts'
+import { MemoryLogger } from '../observe.ts'
 
 export interface Rules extends TestBroker { readonly acl: RulesPlugin, readonly logger: MemoryLogger, readonly watched: string[] }
 

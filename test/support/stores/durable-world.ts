@@ -1,9 +1,9 @@
 import type { Test } from 'tap'
-import { memoryStore, type BrokerOptions, type Store } from '../../lib/index.ts'
-import { FakeClock, settled } from './fake-clock.ts'
+import { memoryStore, type BrokerOptions, type Store } from '../../../lib/index.ts'
+import { FakeClock, settled } from '../fake-clock.ts'
 import { FaultyStore } from './faulty-store.ts'
-import { recorder } from './observe.ts'
-import { startBroker, type TestBroker } from './harness.ts'
+import { recorder } from '../observe.ts'
+import { startBroker, type TestBroker } from '../harness.ts'
 
 /** A broker that can be killed, or shut down, and started again on what its store has kept. */
 export class World {

@@ -1,7 +1,7 @@
-import { messagesInFrame } from '../../lib/contract/emitter.ts'
-import { ErrorCode, MqttError } from '../../lib/base/errors.ts'
-import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import type { ImportedSession, InboxFrame, LogEntry, Membership, NodeDescription, NodeState, NodeStatus, Pulse } from '../../lib/contract/emitter.ts'
+import { messagesInFrame } from '../../../lib/contract/emitter.ts'
+import { ErrorCode, MqttError } from '../../../lib/base/errors.ts'
+import { ReasonCode } from '../../../lib/base/reason-codes.ts'
+import type { ImportedSession, InboxFrame, LogEntry, Membership, NodeDescription, NodeState, NodeStatus, Pulse } from '../../../lib/contract/emitter.ts'
 import { importSession } from './memory-hub-claim.ts'
 import type { HubNode, HubState, Listener } from './memory-hub-state.ts'
 

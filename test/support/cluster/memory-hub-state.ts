@@ -1,9 +1,9 @@
-import type { InboxEntry, LogEntry, NodeDescription, NodeStatus, PresenceEvent } from '../../lib/contract/emitter.ts'
-import { messagesInFrame } from '../../lib/contract/emitter.ts'
-import type { Clock } from '../../lib/contract/clock.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import type { DeliveryRecord, SessionRecord } from '../../lib/contract/store.ts'
-import type { Subscription } from '../../lib/contract/subscription.ts'
+import type { InboxEntry, LogEntry, NodeDescription, NodeStatus, PresenceEvent } from '../../../lib/contract/emitter.ts'
+import { messagesInFrame } from '../../../lib/contract/emitter.ts'
+import type { Clock } from '../../../lib/contract/clock.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { DeliveryRecord, SessionRecord } from '../../../lib/contract/store.ts'
+import type { Subscription } from '../../../lib/contract/subscription.ts'
 
 /** What an inbox had for a Session that left its owner with it. */
 export interface Stretch {

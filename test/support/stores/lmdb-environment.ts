@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import { cpSync, mkdtempSync } from 'node:fs'
-import type { MqttError } from '../../lib/index.ts'
-import { Environment } from '../../plugins/lmdb/environment.ts'
-import { WriteBatch, type Write } from '../../plugins/lmdb/write-batch.ts'
+import type { MqttError } from '../../../lib/index.ts'
+import { Environment } from '../../../plugins/lmdb/environment.ts'
+import { WriteBatch, type Write } from '../../../plugins/lmdb/write-batch.ts'
 
 export async function environmentAt (t: Test, path: string, isSynced = true): Promise<Environment> {
   const environment = await Environment.open({ path, readOnly: false, isSynced })

@@ -1,10 +1,10 @@
 import type { Test } from 'tap'
 import * as crypto from 'node:crypto'
 import { join } from 'node:path'
-import type { ConnackPacket } from '../../lib/packet/packets.ts'
-import { hashPassword, passwordFile, type PasswordFile, type PasswordFileOptions } from '../../plugins/password-file/index.ts'
-import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
-import { MemoryLogger } from './observe.ts'
+import type { ConnackPacket } from '../../../lib/packet/packets.ts'
+import { hashPassword, passwordFile, type PasswordFile, type PasswordFileOptions } from '../../../plugins/password-file/index.ts'
+import { connectPacket, PacketClient, startBroker, type TestBroker } from '../harness.ts'
+import { MemoryLogger } from '../observe.ts'
 
 /** One hash of each kind that needs no tool, all of the password `secret`. */
 export const scryptHash = await hashPassword('secret')

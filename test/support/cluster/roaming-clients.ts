@@ -1,8 +1,8 @@
-import { ReasonCode } from '../../lib/base/reason-codes.ts'
-import { PacketType, type ConnackPacket, type ConnectPacket, type Packet, type PublishPacket, type QoS, type WillFields } from '../../lib/packet/packets.ts'
-import { Topic } from '../../lib/topic/topic.ts'
-import { puback, pubcomp, pubrec, pubrel } from './exchanges.ts'
-import { connectPacket, PacketClient, type TestBroker } from './harness.ts'
+import { ReasonCode } from '../../../lib/base/reason-codes.ts'
+import { PacketType, type ConnackPacket, type ConnectPacket, type Packet, type PublishPacket, type QoS, type WillFields } from '../../../lib/packet/packets.ts'
+import { Topic } from '../../../lib/topic/topic.ts'
+import { puback, pubcomp, pubrec, pubrel } from '../exchanges.ts'
+import { connectPacket, PacketClient, type TestBroker } from '../harness.ts'
 
 /** Where Clients find brokers. */
 export interface Places {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Cluster, type RedisOptions } from 'ioredis'
 import type { Test } from 'tap'
-import { freePort } from '../../benchmarks/runner/free-port.ts'
+import { freePort } from '../../../benchmarks/runner/free-port.ts'
 import { RedisServer } from './redis-server.ts'
 
 /** Resolves when something is so that other processes bring about, and do not tell. */

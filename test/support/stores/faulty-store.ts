@@ -1,8 +1,8 @@
-import type { Changes, ClaimedSession, DeliveryRecord, Store, StoredSession, StoreState } from '../../lib/contract/store.ts'
-import { storeFailed, storeFull } from '../../lib/contract/store-errors.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import type { MaybePromise } from '../../lib/contract/hooks.ts'
-import { settled } from './fake-clock.ts'
+import type { Changes, ClaimedSession, DeliveryRecord, Store, StoredSession, StoreState } from '../../../lib/contract/store.ts'
+import { storeFailed, storeFull } from '../../../lib/contract/store-errors.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { MaybePromise } from '../../../lib/contract/hooks.ts'
+import { settled } from '../fake-clock.ts'
 
 /** A store that does what a test tells it to: fails, takes its time, or dies with its broker. */
 export class FaultyStore implements Store {

@@ -1,6 +1,6 @@
-import { MqttError } from '../../lib/index.ts'
-import { lmdbPersistence } from '../../plugins/lmdb/index.ts'
-import { alone, changesOf, messageOf, sessionRecord, TestQueue, type LiveDelivery } from '../contract/store/store-records.ts'
+import { MqttError } from '../../../lib/index.ts'
+import { lmdbPersistence } from '../../../plugins/lmdb/index.ts'
+import { alone, changesOf, messageOf, sessionRecord, TestQueue, type LiveDelivery } from '../../contract/store/store-records.ts'
 
 /**
  * A process that uses a store of LMDB: `node store-process.ts {path} {power|process} {bytes}` commits messages of so many bytes, one

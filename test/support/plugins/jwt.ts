@@ -3,12 +3,12 @@ import { generateKeyPairSync, KeyObject, type KeyPairKeyObjectResult } from 'nod
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { ReasonCode, type ClientInfo, type Plugin } from '../../lib/index.ts'
-import { PacketType, type ConnectPacket, type Packet } from '../../lib/packet/packets.ts'
-import { jwt, type JwtOptions } from '../../plugins/jwt/index.ts'
-import { connectPacket, PacketClient, startBroker, type TestBroker } from './harness.ts'
-import { listen } from './network.ts'
-import { MemoryLogger } from './observe.ts'
+import { ReasonCode, type ClientInfo, type Plugin } from '../../../lib/index.ts'
+import { PacketType, type ConnectPacket, type Packet } from '../../../lib/packet/packets.ts'
+import { jwt, type JwtOptions } from '../../../plugins/jwt/index.ts'
+import { connectPacket, PacketClient, startBroker, type TestBroker } from '../harness.ts'
+import { listen } from '../network/network.ts'
+import { MemoryLogger } from '../observe.ts'
 
 /** Seconds: the time of a FakeClock that nobody has moved. */
 export const now: number = 1_000_000_000

@@ -1,7 +1,7 @@
-import { CommitRefused } from '../../lib/contract/emitter.ts'
-import type { ClusterChanges } from '../../lib/contract/cluster-changes.ts'
-import type { Message } from '../../lib/contract/message.ts'
-import type { Changes, DeliveryRecord, ReceivedChange, SessionRecord, SubscriptionChange } from '../../lib/contract/store.ts'
+import { CommitRefused } from '../../../lib/contract/emitter.ts'
+import type { ClusterChanges } from '../../../lib/contract/cluster-changes.ts'
+import type { Message } from '../../../lib/contract/message.ts'
+import type { Changes, DeliveryRecord, ReceivedChange, SessionRecord, SubscriptionChange } from '../../../lib/contract/store.ts'
 import type { HubState } from './memory-hub-state.ts'
 
 /** The broker's objects go on changing; what was committed does not. */

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import type { IClientOptions } from 'mqtt'
 import type { Test } from 'tap'
-import type { Broker } from '../../lib/index.ts'
+import type { Broker } from '../../../lib/index.ts'
 import { testAuthority, testCertificate, testKey } from './certificates.ts'
 import { listen } from './network.ts'
 
