@@ -41,7 +41,7 @@ t.test('every ts and js block of the pages, and every example, is well typed', t
     writeFileSync(file, `${code}\nexport {}\n`)
     return file
   })
-  const examples = readdirSync(join(root, 'examples')).filter(name => name.endsWith('.ts')).map(name => join(root, 'examples', name))
+  const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.ts')).map(name => join(root, 'examples', name))
   t.ok(files.length > 15, 'the pages have blocks')
   t.strictSame(complaints([join(folder, 'known-names.d.ts'), ...files, ...examples]), [])
   t.end()

@@ -109,7 +109,7 @@ t.test('plugin.ts: a plugin that remembers who wrote last', async t => {
 })
 
 t.test('scram.ts: a password that stays at home', async t => {
-  const program = start(t, 'scram.ts')
+  const program = start(t, 'security/scram.ts')
   const url = `mqtt://127.0.0.1:${await program.port}`
   t.equal((await scramDial(t, url, 'correct horse')).mqtt.connected, true)
   await t.rejects(scramDial(t, url, 'wrong horse'), { code: 0x87 })
@@ -120,7 +120,7 @@ t.test('scram.ts: a password that stays at home', async t => {
 
 t.test('password-file.ts: users in a file, and what becomes of them when it changes', async t => {
   const file = join(t.testdir({ users: `ada:${await hashPassword('correct horse')}\n` }), 'users')
-  const program = start(t, 'password-file.ts', file)
+  const program = start(t, 'security/password-file.ts', file)
   const url = `mqtt://127.0.0.1:${await program.port}`
   await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'wrong horse' }), { code: 0x86 })
   const client = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
@@ -140,7 +140,7 @@ t.test('http-auth.ts: a service decides', async t => {
     })
   })
   const port = await listen(t, service)
-  const url = `mqtt://127.0.0.1:${await start(t, 'http-auth.ts', `http://127.0.0.1:${port}/`).port}`
+  const url = `mqtt://127.0.0.1:${await start(t, 'security/http-auth.ts', `http://127.0.0.1:${port}/`).port}`
   await t.rejects(dial(t, url, { protocolVersion: 5, username: 'ada', password: 'wrong horse' }), { code: 0x86 })
   const client = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
   await client.mqtt.publishAsync('home', 'x', { qos: 1 })
@@ -168,7 +168,7 @@ t.test('durable.ts: a broker that is killed and goes on where it was', async t =
 
 t.test('tls.ts: client certificates in the place of passwords', async t => {
   const files = t.testdir({ 'cert.pem': testCertificate, 'key.pem': testKey, 'ca.pem': clientCertificate })
-  const program = start(t, 'tls.ts', ...['cert.pem', 'key.pem', 'ca.pem'].map(name => join(files, name)))
+  const program = start(t, 'security/tls.ts', ...['cert.pem', 'key.pem', 'ca.pem'].map(name => join(files, name)))
   const url = `mqtts://localhost:${await program.port}`
   await t.rejects(dial(t, url, trusting(5)), { code: 0x87 })
   const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
@@ -187,7 +187,7 @@ t.test('typed-topics.ts: a device writes what fits to its own topic', async t =>
 })
 
 t.test('access-rules.ts: who may publish, subscribe and get what', async t => {
-  const url = `mqtt://127.0.0.1:${await start(t, 'access-rules.ts').port}`
+  const url = `mqtt://127.0.0.1:${await start(t, 'security/access-rules.ts').port}`
   const pump = await dial(t, url, { protocolVersion: 5, username: 'pump-1', password: 'drip drop' })
   const ada = await dial(t, url, { protocolVersion: 5, username: 'ada', password: 'correct horse' })
   await t.rejects(pump.mqtt.subscribeAsync('devices/#'), { message: 'Subscribe error: Not authorized' })
@@ -203,7 +203,7 @@ t.test('access-rules.ts: who may publish, subscribe and get what', async t => {
 })
 
 t.test('chain.ts: another way in for each listener', async t => {
-  const program = start(t, 'chain.ts')
+  const program = start(t, 'security/chain.ts')
   const ports = new Map<unknown, number>()
   const bothListen = new Promise<void>(resolve => {
     program.child.on('message', ({ wanted, port }: { wanted: number, port: number }) => {
@@ -226,7 +226,7 @@ t.test('jwt.ts: a token that its issuer has signed', async t => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   const issuer = createHttpServer((_request, response) => { void exportJWK(publicKey).then(key => response.end(JSON.stringify({ keys: [key] }))) })
   const jwks = `http://127.0.0.1:${await listen(t, issuer)}/keys`
-  const program = start(t, 'jwt.ts', jwks, 'urn:issuer')
+  const program = start(t, 'security/jwt.ts', jwks, 'urn:issuer')
   const url = `mqtt://127.0.0.1:${await program.port}`
   const claims = { group: 'crew', acl: { pub: ['up/${username}/#'] } }
   const sign = async (audience: string): Promise<string> =>
@@ -244,7 +244,7 @@ t.test('client-certificates.ts: a device that is who its certificate says', asyn
   const at = (name: string): string => join(folder, name)
   writeFileSync(at('config'), `[ca]\ndefault_ca = x\n[x]\ndatabase = ${at('index')}\ndefault_md = sha256\n`)
   execFileSync('openssl', ['ca', '-config', at('config'), '-gencrl', '-crldays', '1', '-cert', at('ca.pem'), '-keyfile', at('ca-key.pem'), '-out', at('crl.pem')], { stdio: 'ignore' })
-  const url = `mqtts://localhost:${await start(t, 'client-certificates.ts', ...['cert.pem', 'key.pem', 'ca.pem', 'crl.pem'].map(at)).port}`
+  const url = `mqtts://localhost:${await start(t, 'security/client-certificates.ts', ...['cert.pem', 'key.pem', 'ca.pem', 'crl.pem'].map(at)).port}`
   await t.rejects(dial(t, url, trusting(5)), { code: 0x87 })
   const client = await dial(t, url, { ...trusting(5), cert: clientCertificate, key: clientKey })
   await t.resolves(client.mqtt.publishAsync('devices/device-17/state', 'up', { qos: 1 }))
@@ -252,7 +252,7 @@ t.test('client-certificates.ts: a device that is who its certificate says', asyn
 })
 
 t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
-  const program = start(t, 'rate-limits.ts')
+  const program = start(t, 'security/rate-limits.ts')
   const url = `mqtt://127.0.0.1:${await program.port}`
   const options: IClientOptions = { protocolVersion: 5, username: 'ada', password: 'correct horse' }
   const client = await dial(t, url, options)
@@ -265,7 +265,7 @@ t.test('rate-limits.ts: a guesser is banned, a flood refused', async t => {
 })
 
 t.test('encryption.ts: the broker carries what it cannot read', async t => {
-  const lines = (await start(t, 'encryption.ts').output).trim().split('\n')
+  const lines = (await start(t, 'security/encryption.ts').output).trim().split('\n')
   t.strictSame(lines.sort(), ['Publish error: Payload format invalid', 'the broker reads 21 degrees: false', 'the reader: house/attic 21 degrees'])
 })
 
@@ -295,7 +295,7 @@ t.test('blocks of the pages that are marked "run" run to their end', async t => 
 })
 
 t.test('every example was run', t => {
-  t.strictSame([...tested].sort(), readdirSync(join(root, 'examples')).filter(name => name.endsWith('.ts')).sort())
+  t.strictSame([...tested].sort(), readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.ts')).sort())
   t.end()
 })
 

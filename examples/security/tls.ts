@@ -1,5 +1,5 @@
 // MQTT over TLS, with client certificates in the place of passwords:
-//   node examples/tls.ts broker-cert.pem broker-key.pem clients-ca.pem
+//   node examples/security/tls.ts broker-cert.pem broker-key.pem clients-ca.pem
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:tls'
 import { createBroker } from 'myelin'

@@ -1,5 +1,5 @@
 // Devices that are who their certificates say, until those are revoked:
-//   node examples/client-certificates.ts broker-cert.pem broker-key.pem devices-ca.pem devices-crl.pem
+//   node examples/security/client-certificates.ts broker-cert.pem broker-key.pem devices-ca.pem devices-crl.pem
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:tls'
 import { createBroker } from 'myelin'

@@ -1,5 +1,5 @@
 // Clients who bring a JSON Web Token: who they are, and what they may do, is what its issuer says.
-//   node examples/jwt.ts https://id.example/keys https://id.example/
+//   node examples/security/jwt.ts https://id.example/keys https://id.example/
 import { createServer } from 'node:net'
 import { createBroker } from 'myelin'
 import { jwt } from 'myelin/jwt'
