@@ -26,7 +26,7 @@ export class Sessions {
   readonly #events: SessionEvents
   /** Sessions of the store that had ended but for their Will Messages. */
   readonly #bequeathed: Session[] = []
-  /** Where the look into the Sessions' queues goes on; undefined between two of them, since a Map keeps what it has lost as long as an iterator stands before that. */
+  /** Where the look into the Sessions' queues goes on. It must not wait: an iterator that does keeps each table that its Map has outgrown, and all the Sessions in it. */
   #cursor: Iterator<Session, undefined> | undefined = undefined
 
   constructor (services: SessionServices, events: SessionEvents) {
@@ -116,7 +116,7 @@ export class Sessions {
   /** Looks after everything that is due. */
   sweep (): void {
     const now = this.#services.clock.now()
-    if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now, this.#cursor ?? this.#sessions.values())
+    if (this.#services.metrics.queuedMessages > 0) this.#sweepQueues(now)
     else this.#cursor = undefined
     for (const session of this.#bequeathed.splice(0, sweptAtOnce)) this.#publishLeft(session)
     for (let count = 0; count < sweptAtOnce; count++) {
@@ -154,10 +154,10 @@ export class Sessions {
   }
 
   /** Some of the Sessions at a time. */
-  #sweepQueues (now: number, sessions: Iterator<Session, undefined>): void {
-    this.#cursor = sessions
+  #sweepQueues (now: number): void {
+    this.#cursor ??= this.#sessions.values()
     for (let count = 0; count < sweptAtOnce; count++) {
-      const next = sessions.next()
+      const next = this.#cursor.next()
       if (next.done === true) {
         this.#cursor = undefined
         return
