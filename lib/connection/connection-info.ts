@@ -15,14 +15,19 @@ interface SocketLike {
   readonly getPeerCertificate?: () => Partial<PeerCertificate> | null
 }
 
+/** What is left to ask of a socket that is gone. */
+const gone: SocketLike = { authorized: false }
+const goneAuthorized: SocketLike = { authorized: true }
+
 /** The remote address is copied, because a socket forgets it when it is destroyed; the certificate is large and stays with the socket. */
 class NetworkConnectionInfo implements ConnectionInfo {
   readonly id: number
+  readonly transport: ConnectionInfo['transport'] = 'stream'
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
   readonly listener: string | undefined
   readonly connectedAt: number
-  readonly #socket: SocketLike
+  #socket: SocketLike
 
   constructor (id: number, socket: SocketLike, address: string | undefined, listener: string | undefined, connectedAt: number) {
     this.id = id
@@ -32,8 +37,6 @@ class NetworkConnectionInfo implements ConnectionInfo {
     this.connectedAt = connectedAt
     this.#socket = socket
   }
-
-  get transport (): ConnectionInfo['transport'] { return this.request === undefined ? 'stream' : 'websocket' }
 
   get request (): IncomingMessage | undefined { return undefined }
 
@@ -50,11 +53,15 @@ class NetworkConnectionInfo implements ConnectionInfo {
   }
 
   get isPeerAuthorized (): boolean { return this.#socket.authorized === true }
+
+  /** @internal */
+  forget (): void { this.#socket = this.isPeerAuthorized ? goneAuthorized : gone }
 }
 
 /** A connection that began as an HTTP request. */
 class WebSocketConnectionInfo extends NetworkConnectionInfo {
-  readonly #request: IncomingMessage
+  override readonly transport = 'websocket'
+  #request: IncomingMessage | undefined
   readonly #identity: unknown
 
   constructor (id: number, socket: SocketLike, request: IncomingMessage, identity: unknown, address: string | undefined, listener: string | undefined, connectedAt: number) {
@@ -63,9 +70,15 @@ class WebSocketConnectionInfo extends NetworkConnectionInfo {
     this.#identity = identity
   }
 
-  override get request (): IncomingMessage { return this.#request }
+  override get request (): IncomingMessage | undefined { return this.#request }
 
   override get identity (): unknown { return this.#identity }
+
+  /** @internal The request goes, too: it has the socket, and headers as long as a Client likes. */
+  override forget (): void {
+    super.forget()
+    this.#request = undefined
+  }
 }
 
 /** A connection whose addresses are those that a proxy told. */
@@ -92,6 +105,9 @@ class ProxiedConnectionInfo implements ConnectionInfo {
   get peerCertificate (): PeerCertificate | undefined { return this.#info.peerCertificate }
   get isPeerAuthorized (): boolean { return this.#info.isPeerAuthorized }
   get connectedAt (): number { return this.#info.connectedAt }
+
+  /** @internal */
+  forget (): void { forgetSocket(this.#info) }
 }
 
 /** What is known of any Duplex; addresses and certificate where it is a `net.Socket`, a `tls.TLSSocket` or looks like one. */
@@ -109,4 +125,9 @@ export function webSocketConnectionInfo (
 /** The same connection with the addresses of its PROXY protocol header; unchanged where the header told none. */
 export function withProxyAddress (info: ConnectionInfo, address: ProxyAddress | undefined): ConnectionInfo {
   return address === undefined ? info : new ProxiedConnectionInfo(info, address)
+}
+
+/** Lets go of the socket once it is gone: what is known of a Client stays for as long as its Session does. */
+export function forgetSocket (info: ConnectionInfo): void {
+  if (info instanceof NetworkConnectionInfo || info instanceof ProxiedConnectionInfo) info.forget()
 }

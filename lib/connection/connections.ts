@@ -7,6 +7,7 @@ import type { Client } from '../protocol/client/client.ts'
 import { ConnectRefused } from '../protocol/client/failure.ts'
 import { Admission } from './admission.ts'
 import { BufferPool } from './buffer-pool.ts'
+import { forgetSocket } from './connection-info.ts'
 import type { ConnectionServices } from './connection-services.ts'
 import { Connection, roomMark, type ConnectionOwner } from './connection.ts'
 import { Flusher } from './flusher.ts'
@@ -140,6 +141,8 @@ export class Connections implements ConnectionOwner {
     if (!this.#open.delete(connection)) return
     this.#rounds.remove(connection)
     this.#left(connection.transport.info, connection)
+    connection.client.part()
+    forgetSocket(connection.transport.info)
     if (this.#open.size === 0) this.#onEmpty?.()
   }
 

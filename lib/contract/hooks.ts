@@ -22,7 +22,7 @@ export interface ConnectionInfo {
   readonly localPort: number | undefined
   /** The name the host gave to `broker.listener(name)` or `broker.attach`. */
   readonly listener: string | undefined
-  /** The HTTP request of the WebSocket upgrade. */
+  /** The HTTP request of the WebSocket upgrade; undefined once the connection has ended. */
   readonly request: IncomingMessage | undefined
   /** Who the host found behind that request: what `verify` of `broker.attach` answered, or `broker.handleUpgrade` was given. Undefined for streams. */
   readonly identity: unknown

@@ -5,7 +5,7 @@ import type { Allow, Claims, ClientInfo, ConnectionInfo } from '../../contract/h
 import type { ConnectPacket, Properties, ProtocolVersion } from '../../packet/packets.ts'
 import type { Session } from '../../session/session.ts'
 import type { BrokerServices } from './broker-services.ts'
-import type { NetworkSink } from './network-sink.ts'
+import { nowhere, type NetworkSink } from './network-sink.ts'
 import type { Origin } from './origin.ts'
 import type { PublishRate } from './publish-rate.ts'
 import type { InboundTopicAliases } from './topic-alias.ts'
@@ -27,7 +27,7 @@ const noClaims: Claims = Object.freeze({})
 /** The remote party of one Network Connection and its protocol state. */
 export class Client implements ClientInfo, Origin {
   readonly services: BrokerServices
-  readonly sink: NetworkSink
+  sink: NetworkSink
   readonly connection: ConnectionInfo
   readonly isWill: boolean = false
   phase: Phase = 'connecting'
@@ -107,6 +107,13 @@ export class Client implements ClientInfo, Origin {
   /** Settles once all that was published so far is answered; undefined where it is. */
   whenAnswered (): Promise<void> | undefined {
     return this.#owed === 0 ? undefined : new Promise(resolve => { this.#noneOwed = resolve })
+  }
+
+  /** Nothing is left of the connection: a Session that stays keeps who its Client was, not what was half received or still to be sent. */
+  part (): void {
+    this.sink = nowhere
+    this.topicAliases = undefined
+    this.authentication = undefined
   }
 
   /** The connection is over; hooks that still wait for something are told. */

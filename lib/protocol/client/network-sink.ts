@@ -22,3 +22,19 @@ export interface NetworkSink extends PacketSink {
   /** Closes once what was sent has left; nothing more is received. */
   close (): void
 }
+
+/** In the place of a Network Connection that is gone. */
+export const nowhere: NetworkSink = {
+  isCongested: false,
+  hasRoom: false,
+  publish: () => true,
+  acknowledge: nothing,
+  send: nothing,
+  disconnect: nothing,
+  negotiate: nothing,
+  schedule: nothing,
+  fail: nothing,
+  close: nothing,
+}
+
+function nothing (): void { /* nobody is there to hear it */ }
