@@ -51,13 +51,15 @@ t.test('Sessions that have ended are let go, however many there were at a time',
 })
 
 t.test('a Session whose Client is away keeps nothing of a packet that was half received', async t => {
-  const test = await startBroker(t)
+  const signals: AbortSignal[] = []
+  const test = await startBroker(t, { hooks: { connected: ({ client }) => { signals.push(client.signal) } } })
   const before = await heldBytes()
   const packet = new PacketCodec(5).encode({
     type: PacketType.publish, dup: false, qos: 0, retain: false, topic: new TopicTable().named('a'), packetIdentifier: 0, properties: undefined, payload: Buffer.alloc(mebibyte),
   })
   for (let i = 0; i < 20; i++) await connectAndForget(test, `half ${i}`, client => { client.stream.write(packet.subarray(0, -1)) })
   t.ok(await heldBytes() - before < 5 * mebibyte)
+  t.ok(signals.every(({ aborted, reason }) => aborted && reason instanceof DOMException && reason.name === 'AbortError'))
 })
 
 t.test('a Session whose Client is away keeps nothing of what was still to be sent with QoS 0', async t => {

@@ -24,6 +24,9 @@ export interface Authentication {
 
 const noClaims: Claims = Object.freeze({})
 
+// One for all: each of its own would have a stack, which holds whoever was on it, the Connection too, for as long as the Client is known.
+const connectionEnded = new DOMException('the Network Connection has ended', 'AbortError')
+
 /** The remote party of one Network Connection and its protocol state. */
 export class Client implements ClientInfo, Origin {
   readonly services: BrokerServices
@@ -75,7 +78,7 @@ export class Client implements ClientInfo, Origin {
   // Made on demand: most Clients never need one.
   get signal (): AbortSignal {
     this.#abort ??= new AbortController()
-    if (this.phase === 'closed') this.#abort.abort()
+    if (this.phase === 'closed') this.#abort.abort(connectionEnded)
     return this.#abort.signal
   }
 
@@ -118,6 +121,6 @@ export class Client implements ClientInfo, Origin {
 
   /** The connection is over; hooks that still wait for something are told. */
   abort (): void {
-    this.#abort?.abort()
+    this.#abort?.abort(connectionEnded)
   }
 }
