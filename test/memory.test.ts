@@ -50,6 +50,23 @@ t.test('Sessions that have ended are let go, however many there were at a time',
   t.ok(clients.filter(client => client.deref() !== undefined).length < 10)
 })
 
+t.test('Sessions that have ended are let go where nobody publishes any more', async t => {
+  const clients: WeakRef<ClientInfo>[] = []
+  const test = await startBroker(t, { hooks: { connected: ({ client }) => { clients.push(new WeakRef(client)) } } })
+  for (let i = 0; i < 30; i++) {
+    const [client] = await connect(test, { clientIdentifier: `subscriber ${i}` })
+    await client.subscribe(i % 2 === 0 ? `to/${i}/+` : `to/${i}/it`)
+    await test.broker.publish(`to/${i}/it`, 'x')
+    t.equal((await client.messages()).length, 1)
+    await client.vanish()
+  }
+  await test.broker.publish('to/others', 'x')
+  await test.clock.advance(1000)
+  await settled()
+  collectGarbage()
+  t.ok(clients.filter(client => client.deref() !== undefined).length < 5)
+})
+
 t.test('a Session whose Client is away keeps nothing of a packet that was half received', async t => {
   const signals: AbortSignal[] = []
   const test = await startBroker(t, { hooks: { connected: ({ client }) => { signals.push(client.signal) } } })

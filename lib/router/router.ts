@@ -57,8 +57,9 @@ export class Router {
   /** The Shared Subscription of that filter, `$share/{ShareName}/{filter}`. */
   share (topicFilter: string): SharedSubscription | undefined { return this.#shares.get(topicFilter) }
 
-  /** Removes retained messages that have expired. */
+  /** Removes retained messages that have expired, and what was remembered of topics and holds no longer. */
   sweep (now: number): void {
+    this.#plans.sweep(this.#tree)
     this.retained.sweep(now, (topicName, expiresAt) => {
       if (this.#outgoing === undefined) this.#services.journal?.forgetRetained(topicName)
       else this.#outgoing.retainedExpired(topicName, expiresAt)
