@@ -210,6 +210,7 @@ export class Broker<Data = unknown, Attached = Data> {
   subscribe (
     topic: string | TypedTopic<unknown, unknown, never>, first?: TypedSubscribeOptions | ((message: never) => MaybePromise<void>), second?: TypedSubscribeOptions,
   ): LocalSubscription | TypedSubscription<unknown, unknown> {
+    if (second !== undefined && typeof first !== 'function') throw optionInvalid('listener', 'a function', first)
     const options = typeof first === 'function' ? second : first
     const subscription = topic instanceof TypedTopic ? this.#local.subscribeTyped(topic, options) : this.#local.subscribe(topic, options)
     if (typeof first === 'function') void this.#consume(subscription, first as (message: object) => MaybePromise<void>)

@@ -383,7 +383,7 @@ t.test('what this facade cannot do is an error, never silence', async t => {
 })
 
 t.test('a stream that comes to a broker that cannot start is a connectionError', async t => {
-  const aedes = new Aedes({ connectTimeout: -1 })
+  const aedes = new Aedes({ myelin: { hookTimeoutMs: -1 } })
   const failed = once(aedes, 'connectionError')
   const port = await listen(t, createServer(aedes.handle))
   await t.rejects(dial(t, `mqtt://127.0.0.1:${port}`))

@@ -74,7 +74,8 @@ const client = fc.record({
 }).map(({ username, clientIdentifier, groups, listener }) => ({ username, clientIdentifier, claims: { groups }, connection: { listener } }) as unknown as ClientInfo)
 
 function ruleSet (rules: readonly AccessRule[], cacheSize = 2): RuleSet {
-  const complain = (field: string): never => { throw new Error(field) }
+  const fail = (field: string): never => { throw new Error(field) }
+  const complain = Object.assign(fail, { unknown: fail })
   return new RuleSet(parseRules(rules, complain), { publish: false, subscribe: false, deliver: true }, groupsOfClaim, { cacheSize, maximumFilters: 10 })
 }
 

@@ -75,7 +75,7 @@ const wrongRules: readonly (readonly [rule: unknown, message: RegExp])[] = [
   [{ allow: 'publish', topics: '${clientId' }, /whose places are/],
   [{ allow: 'publish', topics: '${claims.}' }, /whose places are/],
   [{ allow: 'subscribe', topics: '$share/g/a' }, /without \$share/],
-  [{ allow: 'publish', topics: 'a', user: 'ada' }, /rules\[0\]\.user" must be one of/],
+  [{ allow: 'publish', topics: 'a', user: 'ada' }, /rules\[0\]\.user" is unknown, did you mean users\?/],
   [{ deny: 'publish', topics: 'a', users: [] }, /a list that is not empty/],
   [{ deny: 'publish', topics: 'a', groups: '' }, /rules\[0\]\.groups/],
   [{ deny: 'publish', topics: 'a', clients: [null] }, /rules\[0\]\.clients/],
@@ -113,7 +113,7 @@ const good = { accessRules: '{"rules":[{"allow":["publish","subscribe"],"topics"
 const better = { accessRules: '{"rules":[{"allow":"publish","topics":"b"}]}', mosquittoAcl: 'topic write b\n' }
 const badFiles: Readonly<Record<keyof typeof plugins, readonly (readonly [content: string | Buffer, message: RegExp])[]>> = {
   accessRules: [
-    ['', /is empty/], ['{"rules":[\n{"allow"\n}]}', /line 3: is no JSON/], ['[]', /must be an object/], ['{}', /"rules" must be a list/], ['{"rules":[],"rule":[]}', /"rule" must be one of/],
+    ['', /is empty/], ['{"rules":[\n{"allow"\n}]}', /line 3: is no JSON/], ['[]', /must be an object/], ['{}', /"rules" must be a list/], ['{"rules":[],"rule":[]}', /"rule" is unknown, did you mean rules\?/],
     ['{"rules":[],"default":"maybe"}', /"default"/], ['{"rules":[],"groups":{"a":"ada"}}', /"groups\.a"/], ['{"rules":[],"groupsClaim":null}', /"groupsClaim"/], [Buffer.from([0x7b, 0xff, 0xfe]), /is not UTF-8/], ['{"rules":[{"allow":"publish","topics":"a\0"}]}', /is no JSON/],
   ],
   mosquittoAcl: [

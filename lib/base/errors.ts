@@ -1,3 +1,4 @@
+import { didYouMean } from './nearest.ts'
 import { ReasonCode } from './reason-codes.ts'
 
 /** What can go wrong with a packet or a connection, finer than the Reason Codes on the wire. `docs/errors.md` explains each. */
@@ -68,7 +69,31 @@ export function protocolError (message: string): MqttError {
 /** An option that the broker cannot work with; raised while it is built, never later. */
 export function optionInvalid (option: string, expected: string, got: unknown): MqttError {
   return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError,
-    `option "${option}" must be ${expected}, got ${typeof got === 'string' ? `"${got}"` : String(got)}`)
+    `option "${option}" must be ${expected}, got ${shown(got)}`)
+}
+
+/** Whatever it is, without what may be in it, and not all of a long text. */
+function shown (value: unknown): string {
+  if (typeof value === 'string') return value.length > longestShown ? `"${value.slice(0, longestShown)}…"` : `"${value}"`
+  if (typeof value === 'function') return 'a function'
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list'
+  return typeof value === 'object' && value !== null ? 'an object' : String(value)
+}
+
+const longestShown = 200
+
+/**
+ * An option with a name that there is not: left out in silence it would be missed by nobody until it matters.
+ * @param option its whole name, such as `limits.receiveMaximum`
+ * @param names there are, without what stands before the last dot
+ */
+export function optionUnknown (option: string, names: Iterable<string>): MqttError {
+  return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "${option}" ${unknownName(option.slice(option.lastIndexOf('.') + 1), names)}`)
+}
+
+/** What is to be said of a name that is none of those. */
+export function unknownName (name: string, names: Iterable<string>): string {
+  return `is unknown${didYouMean(name, names) || '.'} There are ${[...names].join(', ')}`
 }
 
 /**

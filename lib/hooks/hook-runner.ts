@@ -1,8 +1,9 @@
-import { ErrorCode, MqttError, NoAnswerInTime, optionInvalid } from '../base/errors.ts'
-import { isReasonCode, ReasonCode } from '../base/reason-codes.ts'
+import { ErrorCode, MqttError, NoAnswerInTime, optionInvalid, optionUnknown } from '../base/errors.ts'
+import { ReasonCode } from '../base/reason-codes.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { AuthenticateRequest, AuthenticateResult, ConnectPatch, DeliverRequest, Hooks, MaybePromise, PublishRequest } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
+import { checkAuthenticateResult, checkConnectPatch, isRefusal } from './answers.ts'
 
 type HookName = keyof Hooks
 type Hook<K extends HookName> = NonNullable<Hooks[K]>
@@ -78,8 +79,8 @@ export class HookRunner {
   authenticate (request: AuthenticateRequest, chain: readonly Hook<'authenticate'>[] = this.chains.authenticate ?? [], from = 0): MaybePromise<AuthenticateResult> {
     for (let i = from; i < chain.length; i++) {
       const answer = this.#ask('authenticate', chain[i] as Hook<'authenticate'>, request)
-      if (answer instanceof Promise) return answer.then(late => decisive(late) ?? this.authenticate(request, chain, i + 1))
-      const result = decisive(answer)
+      if (answer instanceof Promise) return answer.then(late => this.#decisive(late) ?? this.authenticate(request, chain, i + 1))
+      const result = this.#decisive(answer)
       if (result !== undefined) return result
     }
     return undefined
@@ -103,7 +104,8 @@ export class HookRunner {
       }
       return ReasonCode.success
     } catch (error) {
-      return verdict(this.#report('authorizePublish', error))
+      this.#report('authorizePublish', error)
+      return ReasonCode.notAuthorized
     }
   }
 
@@ -148,8 +150,8 @@ export class HookRunner {
     for (let i = from, current = value; ; i++) {
       if (i >= chain.length) return current
       const answer = this.#ask(name, chain[i] as Hook<K>, ask(current))
-      if (answer instanceof Promise) return answer.then(late => this.patch(name, patched(current, late, apply), ask, apply, chain, i + 1))
-      current = patched(current, answer, apply)
+      if (answer instanceof Promise) return answer.then(late => this.patch(name, this.#patched(name, current, late, apply), ask, apply, chain, i + 1))
+      current = this.#patched(name, current, answer, apply)
     }
   }
 
@@ -162,17 +164,45 @@ export class HookRunner {
 
   #goOn<K extends AuthorizeName> (name: K, answer: unknown, request: Request<K>, chain: readonly Hook<K>[], next: number): MaybePromise<ReasonCode> {
     if (answer instanceof Promise) return answer.then(late => this.#goOn(name, late, request, chain, next))
-    const result = verdict(answer)
+    const result = this.#verdict(name, answer)
     return result === ReasonCode.success ? this.authorize(name, request, chain, next) : result
   }
 
   /** A hook that has to answer at once did not say true. */
   #refused (name: HookName, answer: unknown): false {
-    if (isThenable(answer)) {
-      answer.then(undefined, () => undefined)
-      this.#report(name, new Error('it returned a promise, but must answer at once'))
-    }
+    if (answer === false) return false
+    if (isThenable(answer)) answer.then(undefined, () => undefined)
+    this.#report(name, isThenable(answer) ? new Error('it returned a promise, but must answer at once') : optionInvalid('answer', 'true or false', answer))
     return false
+  }
+
+  // Throwing, rejecting and timing out are refusals, and so is what nobody understands: a plugin that broke must not open the door.
+  #decisive (answer: AuthenticateResult | Failure): AuthenticateResult {
+    if (answer instanceof Failure) throw notLetIn(answer)
+    try {
+      checkAuthenticateResult(answer)
+    } catch (error) {
+      throw notLetIn(this.#report('authenticate', error))
+    }
+    return answer
+  }
+
+  #verdict (name: HookName, answer: unknown): ReasonCode {
+    if (answer === true || answer === ReasonCode.success) return ReasonCode.success
+    if (isRefusal(answer)) return answer
+    if (answer !== false && !(answer instanceof Failure)) this.#report(name, optionInvalid('answer', 'true, false or a Reason Code of 0x80 or above', answer))
+    return ReasonCode.notAuthorized
+  }
+
+  /** What `apply` throws was told where it was thrown, but for a patch that says what there is not. */
+  #patched<V, P> (name: HookName, value: V, answer: P | undefined | Failure, apply: (value: V, patch: NonNullable<P>) => V): V {
+    if (answer instanceof Failure) throw answer.error
+    if (answer === undefined || answer === null) return value
+    try {
+      return apply(value, answer)
+    } catch (error) {
+      throw error instanceof MqttError && error.code === ErrorCode.optionInvalid ? this.#report(name, error).error : error
+    }
   }
 
   #ask<K extends HookName> (name: K, hook: Hook<K>, request: Request<K>): Answer<K> | Failure | Promise<Answer<K> | Failure> {
@@ -217,11 +247,12 @@ export class HookRunner {
 
 /** Puts the patches for CONNECT together: what a later hook says of a field counts. */
 export function mergeConnectPatch (before: ConnectPatch, patch: ConnectPatch): ConnectPatch {
+  checkConnectPatch(patch)
   return { ...before, ...patch }
 }
 
 function checkHook (name: string, hook: unknown): void {
-  if (!hookNames.has(name)) throw optionInvalid(`hooks.${name}`, `one of ${[...hookNames].join(', ')}`, 'an unknown name')
+  if (!hookNames.has(name)) throw optionUnknown(`hooks.${name}`, hookNames)
   if (hook !== undefined && typeof hook !== 'function') throw optionInvalid(`hooks.${name}`, 'a function', hook)
 }
 
@@ -229,23 +260,9 @@ function isThenable (value: unknown): value is PromiseLike<never> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
-// Throwing, rejecting and timing out are refusals: a plugin that broke must not open the door.
-function decisive (answer: AuthenticateResult | Failure): AuthenticateResult {
-  if (answer instanceof Failure) throw notLetIn(answer)
-  return answer
-}
-
 // With a code of its own: nobody has shown wrong credentials, and who counts those must not count this.
 function notLetIn ({ error }: Failure): MqttError {
   return new MqttError(error.code, ReasonCode.notAuthorized, error.message, { cause: error.cause })
 }
 
-function verdict (answer: unknown): ReasonCode {
-  if (answer === true || answer === ReasonCode.success) return ReasonCode.success
-  return isReasonCode(answer) && answer >= ReasonCode.unspecifiedError ? answer : ReasonCode.notAuthorized
-}
 
-function patched<V, P> (value: V, answer: P | undefined | Failure, apply: (value: V, patch: NonNullable<P>) => V): V {
-  if (answer instanceof Failure) throw answer.error
-  return answer === undefined || answer === null ? value : apply(value, answer)
-}

@@ -1,10 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { checkBoolean, checkNames, checkNumber, isObject } from '../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { Message } from '../contract/message.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
-import { brokerClosed, checkNames, checkNumber, checkQos, isObject } from '../options/option-checks.ts'
+import { brokerClosed, checkQos } from '../options/option-checks.ts'
 import { QoS, type MessageProperties } from '../packet/packets.ts'
 import type { BrokerServices } from '../protocol/client/broker-services.ts'
 import type { Origin } from '../protocol/client/origin.ts'
@@ -35,6 +36,8 @@ export interface RequestOptions extends PublishOptions {
   responseTopic?: string
 }
 
+const publishOptions: readonly (keyof PublishOptions)[] = ['qos', 'retain', 'properties']
+const requestOptions: readonly (keyof RequestOptions)[] = [...publishOptions, 'timeoutMs', 'signal', 'responseTopic']
 const subscribeOptions: readonly (keyof SubscribeOptions)[] = ['qos', 'bufferSize', 'retainHandling', 'signal']
 const host: Origin = { client: undefined, session: undefined, isWill: false }
 
@@ -48,9 +51,12 @@ export class LocalClient {
     this.#services = services
   }
 
-  async publish (topicName: string, payload: string | Uint8Array, { qos = 0, retain = false, properties }: PublishOptions): Promise<void> {
+  async publish (topicName: string, payload: string | Uint8Array, options: PublishOptions): Promise<void> {
     if (this.#services.isClosing) throw brokerClosed()
+    checkPublishNames(options)
+    const { qos = 0, retain = false, properties } = options
     checkQos(qos)
+    checkBoolean('retain', retain)
     if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text, as in publish(topicName, payload, options), or a typed topic', typeof topicName)
     checkTopicName(this.#services, topicName)
     const topic = checkedTopic(this.#services, this.#services.topics.named(topicName))
@@ -74,10 +80,11 @@ export class LocalClient {
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
     if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'one text, as in subscribe(topicFilter, listener, options), or a typed topic', typeof topicFilter)
-    if (!isObject(options)) throw optionInvalid('options', 'an object', options)
     checkNames(options, subscribeOptions)
     checkQos(options.qos ?? 0)
     checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)
+    checkNumber('retainHandling', options.retainHandling, 0, 2)
+    checkSignal(options.signal)
     const parsed = parseTopicFilter(topicFilter, this.#services.limits)
     const session = new Session(`$local/${++this.#count}`, this.#services)
     const subscription = new LocalSubscription(topicFilter, session, options, this.#ended)
@@ -94,7 +101,9 @@ export class LocalClient {
     return subscription
   }
 
-  subscribeTyped<Parameters, Output> (topic: TypedTopic<Parameters, Output, never>, { onInvalid, ...options }: TypedSubscribeOptions = {}): TypedSubscription<Parameters, Output> {
+  subscribeTyped<Parameters, Output> (topic: TypedTopic<Parameters, Output, never>, given: TypedSubscribeOptions = {}): TypedSubscription<Parameters, Output> {
+    checkNames(given, [...subscribeOptions, 'onInvalid'])
+    const { onInvalid, ...options } = given
     if (onInvalid !== undefined && typeof onInvalid !== 'function') throw optionInvalid('onInvalid', 'a function', onInvalid)
     return new TypedSubscription(this.subscribe(topic.filter, options), topic, onInvalid === undefined ? this.#warn : this.#telling(onInvalid))
   }
@@ -107,6 +116,8 @@ export class LocalClient {
   }
 
   async request (topicName: string, payload: string | Uint8Array, options: RequestOptions): Promise<Message> {
+    checkNames(options, requestOptions)
+    checkSignal(options.signal)
     const { timeoutMs = 5_000, signal, responseTopic = `$response/${randomUUID()}`, ...publish } = options
     checkNumber('timeoutMs', timeoutMs, 0, 2 ** 31 - 1)
     signal?.throwIfAborted()
@@ -173,6 +184,22 @@ async function firstResponse (responses: LocalSubscription, correlationData: Buf
   return undefined
 }
 
+/**
+ * Asked for each message, so it compares names one by one, which is the cheapest that there is. A message that is passed on may be its own options.
+ * @throws MqttError for a name that is no option, which TypeScript finds and JavaScript would leave out
+ */
+function checkPublishNames (options: PublishOptions): void {
+  if (typeof options !== 'object') throw optionInvalid('options', 'an object', options)
+  for (const name in options) {
+    if (name !== 'qos' && name !== 'retain' && name !== 'properties' && !(options instanceof Message)) checkNames(options, publishOptions)
+  }
+}
+
+/** Not by its class: a signal may come from another realm. */
+function checkSignal (signal: unknown): void {
+  if (signal !== undefined && !(isObject(signal) && 'addEventListener' in signal && 'throwIfAborted' in signal)) throw optionInvalid('signal', 'an AbortSignal', signal)
+}
+
 function subscriptionOptions ({ qos = 0, retainHandling = 0 }: SubscribeOptions): SubscriptionOptions {
   return { qos, noLocal: false, retainAsPublished: true, retainHandling, subscriptionIdentifier: 0 }
 }
@@ -188,6 +215,7 @@ function checkProperties (message: Message): void {
   try {
     checkMessageProperties(message)
   } catch (cause) {
+    if (cause instanceof MqttError && cause.code === ErrorCode.optionInvalid) throw cause
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "properties" cannot be sent: ${reason}`, { cause })
   }

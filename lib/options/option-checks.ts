@@ -1,4 +1,5 @@
-import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
+import { checkNames, checkNumber, checkOneOf, isObject } from '../base/checks.ts'
+import { ErrorCode, MqttError, optionInvalid, optionUnknown } from '../base/errors.ts'
 import { defaultLimits, type Limits } from '../base/limits.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { QoS } from '../packet/packets.ts'
@@ -34,7 +35,6 @@ const bounds: ReadonlyMap<string, readonly [minimum: number, maximum: number]> =
 
 /** @throws MqttError that names the first option that is wrong */
 export function checkOptions (options: BrokerOptions & { readonly plugins?: unknown }): void {
-  if (!isObject(options)) throw optionInvalid('options', 'an object', options)
   checkNames(options, known)
   checkObjects(options)
   const { sysIntervalMs, hookTimeoutMs, closeTimeoutMs, sharedSubscriptionStrategy: strategy } = options
@@ -77,10 +77,6 @@ function checkMethods (option: string, value: unknown, expected: string, methods
   if (!isRight) throw optionInvalid(option, expected, value)
 }
 
-export function isObject (value: unknown): value is object {
-  return typeof value === 'object' && value !== null
-}
-
 /** Half a cluster would lose messages in silence: it does not start. */
 function checkCluster ({ persistence, emitter, nodeName }: BrokerOptions): void {
   if (nodeName !== undefined && typeof nodeName !== 'string') throw optionInvalid('nodeName', 'a text', nodeName)
@@ -93,41 +89,9 @@ function checkCluster ({ persistence, emitter, nodeName }: BrokerOptions): void 
 }
 
 function checkLimit (name: string, value: unknown): void {
-  if (!(name in defaultLimits)) throw optionInvalid(`limits.${name}`, `one of ${Object.keys(defaultLimits).join(', ')}`, name)
+  if (!Object.hasOwn(defaultLimits, name)) throw optionUnknown(`limits.${name}`, Object.keys(defaultLimits))
   if (name === 'queuePolicy') checkOneOf('limits.queuePolicy', value, queuePolicies)
   else checkNumber(`limits.${name}`, value, ...(bounds.get(name) ?? [0, Number.MAX_SAFE_INTEGER] as const))
-}
-
-/**
- * @param prefix of the names in errors, for options inside an option: `limits.`
- * @throws MqttError for an option that has none of those names: a misspelt one would be left out in silence
- */
-export function checkNames (options: object, names: readonly string[], prefix: string = ''): void {
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) throw optionInvalid(prefix + name, `absent: the options are ${names.join(', ')}`, 'an unknown name')
-  }
-}
-
-/** @throws MqttError that names the option, unless it is absent or a whole number within the bounds */
-export function checkNumber (option: string, value: unknown, minimum: number, maximum: number): void {
-  if (value === undefined) return
-  const isRight = typeof value === 'number' && Number.isInteger(value) && value >= minimum && value <= maximum
-  if (!isRight) throw optionInvalid(option, `a whole number from ${minimum} to ${maximum}`, value)
-}
-
-/** @throws MqttError that names the option, unless it is absent or a text that is not empty */
-export function checkText (option: string, value: unknown): void {
-  if (value !== undefined && (typeof value !== 'string' || value === '')) throw optionInvalid(option, 'a text that is not empty', value)
-}
-
-/** @throws MqttError that names the option, unless it is absent, true or false */
-export function checkBoolean (option: string, value: unknown): void {
-  if (value !== undefined && typeof value !== 'boolean') throw optionInvalid(option, 'true or false', value)
-}
-
-/** @throws MqttError that names the option, unless it is absent or one of the choices */
-export function checkOneOf (option: string, value: unknown, choices: readonly unknown[]): void {
-  if (value !== undefined && !choices.includes(value)) throw optionInvalid(option, `one of ${choices.join(', ')}`, value)
 }
 
 /**

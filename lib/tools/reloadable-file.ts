@@ -1,9 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
+import { checkBoolean } from '../base/checks.ts'
 import { fileInvalid, optionInvalid } from '../base/errors.ts'
 import type { Clock } from '../contract/clock.ts'
 import type { MaybePromise } from '../contract/hooks.ts'
 import type { Logger } from '../contract/logger.ts'
-import { checkBoolean } from '../options/option-checks.ts'
 
 /** What {@link ReloadableFile} is to read, and how. */
 export interface ReloadableFileOptions {

@@ -93,7 +93,7 @@ function levelsFault (levels: readonly PatternLevel[]): string | undefined {
 
 function levelsOf ({ literal, name, isRest }: PatternLevel, parameters: Readonly<Record<string, unknown>>): readonly string[] {
   if (name === undefined) return [literal]
-  const value = parameters[name]
+  const value = (parameters as typeof parameters | null | undefined)?.[name]
   if (!isRest) return [checkedLevel(name, value)]
   if (!Array.isArray(value)) throw invalid(`the parameter "${name}" must be an array of levels`)
   return value.map(level => checkedLevel(name, level))

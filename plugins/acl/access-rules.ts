@@ -1,4 +1,4 @@
-import { fileInvalid, optionInvalid } from '../../lib/index.ts'
+import { fileInvalid, optionInvalid, optionUnknown, unknownName } from '../../lib/index.ts'
 import { isRecord, isText } from './checks.ts'
 import type { ClaimPath } from './claims.ts'
 import type { GroupSources } from './identity.ts'
@@ -43,20 +43,24 @@ export function accessRules<Data = unknown> (options: AccessRulesOptions): Rules
     return rulesPlugin({ name, file: { path, watch }, parse: text => parseRulesFile(path, text, limits) })
   }
   if (watch) throw optionInvalid('watch', 'false where there is no "path"', watch)
-  let checked: RuleSet | undefined = parseAccessRules(options, limits, optionInvalid)
+  let checked: RuleSet | undefined = parseAccessRules(options, limits, ofOptions)
   const parse = (): RuleSet => {
-    const rules = checked ?? parseAccessRules(options, limits, optionInvalid)
+    const rules = checked ?? parseAccessRules(options, limits, ofOptions)
     checked = undefined
     return rules
   }
   return rulesPlugin({ name, file: undefined, parse })
 }
 
+const ofOptions: Complain = Object.assign((field: string, expected: string, got: unknown) => optionInvalid(field, expected, got), { unknown: optionUnknown })
+
 function parseRulesFile (path: string, text: string, limits: RuleLimits): RuleSet {
   const content = parseJson(path, text)
-  const complain: Complain = (field, expected, got) => fileInvalid(path, `"${field}" must be ${expected}, got ${JSON.stringify(got)}`)
+  const complain: Complain = Object.assign((field: string, expected: string, got: unknown) => fileInvalid(path, `"${field}" must be ${expected}, got ${JSON.stringify(got)}`), {
+    unknown: (field: string, fields: Iterable<string>) => fileInvalid(path, `"${field}" ${unknownName(field.slice(field.lastIndexOf('.') + 1), fields)}`),
+  })
   if (!isRecord(content)) throw fileInvalid(path, 'must be an object with "rules"')
-  for (const field of Object.keys(content)) if (!fields.includes(field)) throw complain(field, `one of ${fields.join(', ')}`, 'an unknown name')
+  for (const field of Object.keys(content)) if (!fields.includes(field)) throw complain.unknown(field, fields)
   return parseAccessRules(content, limits, complain)
 }
 

@@ -52,7 +52,11 @@ export interface Rule {
 }
 
 /** Makes the error that says which field must be what. */
-export type Complain = (field: string, expected: string, got: unknown) => MqttError
+export interface Complain {
+  (field: string, expected: string, got: unknown): MqttError
+  /** Of a field that there is not. */
+  readonly unknown: (field: string, fields: Iterable<string>) => MqttError
+}
 
 const actions: readonly Action[] = ['publish', 'subscribe', 'deliver']
 const fields: ReadonlySet<string> = new Set(['allow', 'deny', 'topics', 'users', 'groups', 'clients', 'addresses', 'listeners', 'qos', 'retain'])
@@ -80,7 +84,7 @@ class RuleReader {
   }
 
   read (number: number): Rule {
-    for (const field of Object.keys(this.#rule)) if (!fields.has(field)) throw this.#wrong(field, `one of ${[...fields].join(', ')}`, 'an unknown name')
+    for (const field of Object.keys(this.#rule)) if (!fields.has(field)) throw this.#complain.unknown(`${this.#name}.${field}`, fields)
     const isAllow = this.#has('allow')
     if (isAllow === this.#has('deny')) throw this.#complain(this.#name, 'a rule with either "allow" or "deny"', isAllow ? 'both' : 'neither')
     const rule = { number, isAllow, actions: this.#list(isAllow ? 'allow' : 'deny', isAction, actions.join(', ')), topics: this.#topics(), ...this.#conditions() }

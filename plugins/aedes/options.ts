@@ -1,4 +1,4 @@
-import { optionInvalid, type BrokerOptions, type Plugin } from '../../lib/index.ts'
+import { checkNames, checkNumber, checkText, optionInvalid, type BrokerOptions, type Plugin } from '../../lib/index.ts'
 import type { AedesClient } from './client.ts'
 import type { AedesPublishPacket, ConnectPacket, Subscription } from './packets.ts'
 
@@ -58,21 +58,21 @@ const unavailable: ReadonlyMap<string, string> = new Map([
 ])
 
 const handlers: readonly string[] = ['preConnect', 'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeForward', 'published']
-const known: ReadonlySet<string> = new Set([
-  ...handlers, 'id', 'heartbeatInterval', 'connectTimeout', 'keepaliveLimit', 'drainTimeout', 'concurrency', 'queueLimit', 'myelin',
-])
+const known: readonly string[] = [...handlers, 'id', 'heartbeatInterval', 'connectTimeout', 'keepaliveLimit', 'drainTimeout', 'concurrency', 'queueLimit', 'myelin']
 
 /** @throws MqttError for an option that is unknown, unavailable or wrong */
 export function checkOptions (options: AedesOptions): void {
-  for (const [name, value] of Object.entries(options) as [string, unknown][]) {
+  for (const [name, value] of Object.entries(options as object | null ?? {}) as [string, unknown][]) {
     if (unavailable.has(name)) throw optionInvalid(name, unavailable.get(name) ?? '', typeof value)
-    if (!known.has(name)) throw optionInvalid(name, `absent: the options are ${[...known].join(', ')}`, 'an unknown name')
     if (handlers.includes(name) && value !== undefined && typeof value !== 'function') throw optionInvalid(name, 'a function', value)
   }
-  const { heartbeatInterval = 60_000 } = options
-  if (!Number.isInteger(heartbeatInterval) || heartbeatInterval < 1 || heartbeatInterval >= 2 ** 31) {
-    throw optionInvalid('heartbeatInterval', 'milliseconds, a whole number from 1', heartbeatInterval)
-  }
+  checkNames(options, known)
+  checkText('id', options.id)
+  checkNumber('heartbeatInterval', options.heartbeatInterval, 1, 2 ** 31 - 1)
+  checkNumber('connectTimeout', options.connectTimeout, 1, 2 ** 31 - 1)
+  checkNumber('keepaliveLimit', options.keepaliveLimit, 0, 65_535)
+  checkNumber('drainTimeout', options.drainTimeout, 0, Number.MAX_SAFE_INTEGER)
+  if (options.myelin !== undefined && (typeof options.myelin !== 'object' || options.myelin as unknown === null)) throw optionInvalid('myelin', 'an object', options.myelin)
 }
 
 /** The same in Myelin's words. */

@@ -1,4 +1,4 @@
-import { addressList, checkNames, checkOneOf, optionInvalid, type AuthenticationMethod, type ConnectionInfo, type Hooks, type Plugin } from '../../lib/index.ts'
+import { addressList, checkNames, checkOneOf, optionInvalid, optionUnknown, type AuthenticationMethod, type ConnectionInfo, type Hooks, type Plugin } from '../../lib/index.ts'
 import { appliesTo } from './condition.ts'
 import { combination, type Combination } from './members.ts'
 
@@ -67,7 +67,7 @@ function conditional<Data> (hooks: Hooks<Data>, applies: ConnectionPredicate): H
 }
 
 function conditionalHook (name: string, hook: unknown, applies: ConnectionPredicate): AnyHook | undefined {
-  if (!Object.hasOwn(table, name)) throw optionInvalid(`hooks.${name}`, `one of ${Object.keys(table).join(', ')}`, 'an unknown name')
+  if (!Object.hasOwn(table, name)) throw optionUnknown(`hooks.${name}`, Object.keys(table))
   if (hook === undefined) return undefined
   if (typeof hook !== 'function') throw optionInvalid(`hooks.${name}`, 'a function', hook)
   const [connectionOf, otherwise] = table[name as keyof Hooks] as AnyRow

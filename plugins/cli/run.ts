@@ -1,5 +1,5 @@
+import { didYouMean } from '../../lib/base/nearest.ts'
 import { CommandError, systemErrorCode, usageError } from './command-error.ts'
-import { didYouMean } from './options/nearest.ts'
 import { withPeers } from './peers.ts'
 import type { Terminal } from './terminal.ts'
 

@@ -130,7 +130,7 @@ const truth: Check = ['true or false', value => typeof value === 'boolean']
 
 const checks: Readonly<Record<keyof ClientCertificateOptions, Check>> = {
   name: text, ca: text, crl: text, clientIdentifier: truth, required: truth, acceptExpiredCrl: truth, watch: truth,
-  identity: ['"commonName", "dns", "email", "uri" or a function', value => typeof value === 'function' || ['commonName', 'dns', 'email', 'uri'].includes(String(value))],
+  identity: ['"commonName", "dns", "email", "uri" or a function', value => typeof value === 'function' || (typeof value === 'string' && ['commonName', 'dns', 'email', 'uri'].includes(value))],
 }
 
 function checkOptions (options: ClientCertificateOptions): void {

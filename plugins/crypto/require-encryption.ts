@@ -1,4 +1,4 @@
-import { checkTopicFilter, optionInvalid, ReasonCode, type AuthorizeResult, type Plugin, type PublishRequest } from '../../lib/index.ts'
+import { checkNames, checkText, checkTopicFilter, optionInvalid, ReasonCode, type AuthorizeResult, type Plugin, type PublishRequest } from '../../lib/index.ts'
 import { isSealed } from './seal.ts'
 import { expressionOf } from './topic-filters.ts'
 
@@ -16,7 +16,8 @@ export interface RequireEncryptionOptions {
  * @throws MqttError for an option that is wrong
  */
 export function requireEncryption<Data = unknown> (options: RequireEncryptionOptions): Plugin<Data> {
-  for (const name of Object.keys(options)) if (name !== 'filters' && name !== 'name') throw optionInvalid(name, 'filters or name', 'an unknown name')
+  checkNames(options, ['filters', 'name'])
+  checkText('name', options.name)
   const { filters, name = 'require-encryption' } = options
   if (!isList(filters)) throw optionInvalid('filters', 'one Topic Filter or more', filters)
   for (const filter of filters) checkTopicFilter('filters', filter)

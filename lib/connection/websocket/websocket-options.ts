@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { Server } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
-import { optionInvalid } from '../../base/errors.ts'
+import { optionInvalid, optionUnknown } from '../../base/errors.ts'
 import type { MaybePromise } from '../../contract/hooks.ts'
 
 /** Lets an upgrade through, and says who came. */
@@ -85,7 +85,7 @@ export function checkUpgradeOptions (options: UpgradeOptions): void { check(opti
 /** A misspelt `origin` would let every page in. */
 function check (options: AnyOptions, known: readonly string[]): void {
   const { origin, verify, trustProxy } = options
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw optionInvalid(name, `absent: the options are ${known.join(', ')}`, 'an unknown name')
+  for (const name of Object.keys(options)) if (!known.includes(name)) throw optionUnknown(name, known)
   if (typeof origin !== 'function') checkOrigins(origin)
   if (verify !== undefined && typeof verify !== 'function') throw optionInvalid('verify', 'a function', verify)
   if (typeof trustProxy === 'number' && !(Number.isInteger(trustProxy) && trustProxy >= 0)) {

@@ -1,6 +1,7 @@
 import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
 import { ReasonCode } from '../../base/reason-codes.ts'
 import type { Accept, Continue, Exchange } from '../../contract/authentication.ts'
+import { checkStep } from '../../hooks/answers.ts'
 import type { ConnectPacket, AuthPacket, Properties } from '../../packet/packets.ts'
 import { PacketType } from '../../packet/packets.ts'
 import { admit } from './admit.ts'
@@ -44,7 +45,11 @@ async function advance (client: Client, data: Buffer | undefined): Promise<void>
 async function stepOf (client: Client, data: Buffer | undefined): Promise<Continue | Accept> {
   const exchange = client.authentication?.exchange
   if (exchange === undefined) throw protocolError('no exchange is going on (4.12)')
-  const step = await client.services.hooks.guard('authentication method', () => exchange.next(data))
+  const step = await client.services.hooks.guard('authentication method', async () => {
+    const answer = await exchange.next(data)
+    checkStep(answer)
+    return answer
+  })
   if ('continue' in step || step.allow) return step
   throw refusal({ reasonCode: ReasonCode.notAuthorized, ...step }, { username: undefined, password: undefined })
 }

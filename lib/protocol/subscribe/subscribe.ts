@@ -2,6 +2,7 @@ import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
 import { ReasonCode } from '../../base/reason-codes.ts'
 import type { MaybePromise } from '../../contract/hooks.ts'
 import type { Subscription, SubscriptionOptions } from '../../contract/subscription.ts'
+import { checkSubscribePatch } from '../../hooks/answers.ts'
 import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
 import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../../packet/packets.ts'
 import { parseTopicFilter, type ParsedTopicFilter } from '../../topic/topic-filter.ts'
@@ -96,6 +97,7 @@ function change (client: Client, grant: Grant): MaybePromise<Decision> {
 }
 
 function patched (grant: Grant, patch: Partial<SubscriptionOptions>): Grant {
+  checkSubscribePatch(patch)
   const { topicFilter, qos, noLocal, retainAsPublished, retainHandling } = grant
   const request = { qos, noLocal, retainAsPublished, retainHandling, ...patch, topicFilter }
   return new Grant(grant.parsed, request, patch.subscriptionIdentifier ?? grant.subscriptionIdentifier)

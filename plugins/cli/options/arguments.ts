@@ -1,7 +1,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { didYouMean } from '../../../lib/base/nearest.ts'
 import { usageError } from '../command-error.ts'
 import { expectation, readValue, type KindValues, type Kind, type Option, type OptionTable, type Values } from './kinds.ts'
-import { didYouMean } from './nearest.ts'
 
 /** The flag of an option, without dashes: `maximumPacketSize` is `maximum-packet-size`. */
 export function flagName (name: string): string {

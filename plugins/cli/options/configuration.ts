@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { didYouMean } from '../../../lib/base/nearest.ts'
 import { systemErrorCode, usageError } from '../command-error.ts'
 import { accessSchema, entryFields, entryIssues, isEntryIssue, settleAccess } from './access-schema.ts'
 import { expectation, quantityPatterns, readValue, type Option, type Values } from './kinds.ts'
-import { didYouMean } from './nearest.ts'
 import { defaultOf, startOptions, type Configuration, type StartOptions } from './start-options.ts'
 import { parsePasswordHash } from '../../password-file/hash.ts'
 
