@@ -41,11 +41,11 @@ t.test('a broker starts on free ports, and pub and sub go through it over TCP an
   t.equal(await new Call('pub', '--url', tcp, '-t', 'kept/file', '-r', '-q', '1', '-f', join(directory, 'payload')).ended, 0)
   const one = new Call('sub', '--url', tcp, '-t', 'kept/file', '-W', '0')
   t.equal(await one.ended, 0, 'a time that is up is no failure where nothing was counted')
-  t.same(await complaint('pub', '--url', tcp, '-t', 'a', '-f', join(directory, 'none')), [1, `myelin: --file: cannot read ${join(directory, 'none')}: ENOENT\n`])
-  t.same(await complaint('pub', '--url', tcp, '-t', 'a', '-m', 'x', '--ca', join(directory, 'none')), [1, `myelin: --ca: cannot read ${join(directory, 'none')}: ENOENT\n`])
-  t.match(await complaint('sub', '--url', tcp, '-t', 'a/#/b'), [1, /^myelin: not subscribed to a\/#\/b: .+\n$/])
+  t.same(await complaint('pub', '--url', tcp, '-t', 'a', '-f', join(directory, 'none')), [1, `myelin: --file: cannot read ${join(directory, 'none')}: there is none\n`])
+  const tls = ['pub', '--url', 'mqtts://127.0.0.1:1', '-t', 'a', '-m', 'x', '--ca']
+  t.same(await complaint(...tls, join(directory, 'none')), [1, `myelin: --ca: cannot read ${join(directory, 'none')}: there is none\n`])
+  t.same(await complaint(...tls, join(directory, 'payload')), [1, `myelin: --ca: there is no certificate in ${join(directory, 'payload')}, PEM\n`])
   t.same(await complaint('sub', '--url', tcp, '-t', 'none', '-C', '1', '-W', '0'), [1, 'myelin: not 1 messages in 0 s\n'])
-  t.match(await complaint('pub', '--url', tcp, '-t', 'a/#', '-m', 'x', '-q', '1'), [1, /^myelin: .+\n$/])
   t.equal(await broker.stop(), 0)
   t.match(broker.complained, /debug connected clientIdentifier=myelin-[^]*debug disconnected clientIdentifier=myelin-/)
   t.same(await complaint('pub', '--url', tcp, '-t', 'a', '-m', 'x'), [1, `myelin: cannot connect to ${tcp}: connection refused, is the broker running?\n`])
@@ -187,8 +187,8 @@ t.test('what keeps a broker from listening is told in one line, exit code 1', as
   t.same(await complaint('--allow-anonymous', '--host', '192.0.2.1', ...isolated), [1, 'myelin: this machine has no address 192.0.2.1: choose another one with --host\n'])
   const directory = t.testdir({ 'not.pem': 'x' })
   const pem = join(directory, 'not.pem')
-  t.same(await complaint(...isolated, '--tls-port', '0', '--tls-key', pem, '--tls-cert', join(directory, 'no.pem')), [1, `myelin: --tls-cert: cannot read ${join(directory, 'no.pem')}: ENOENT\n`])
-  t.match(await complaint(...isolated, '--wss-port', '0', '--tls-key', pem, '--tls-cert', pem), [1, /^myelin: --tls-cert, --tls-key or --tls-ca cannot be used: .+\n$/])
+  t.same(await complaint(...isolated, '--tls-port', '0', '--tls-key', pem, '--tls-cert', join(directory, 'no.pem')), [1, `myelin: --tls-cert: cannot read ${join(directory, 'no.pem')}: there is none\n`])
+  t.same(await complaint(...isolated, '--wss-port', '0', '--tls-key', pem, '--tls-cert', pem), [1, `myelin: --tls-cert: there is no certificate in ${pem}, PEM\n`])
 })
 
 t.test('a second signal ends the process at once', async t => {

@@ -2,7 +2,7 @@ import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt'
 import { readFile } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import type { connectionOptions } from './options/client-options.ts'
-import { failure, systemErrorCode, usageError } from './command-error.ts'
+import { CommandError, failure, systemErrorCode, usageError, whyNotRead } from './command-error.ts'
 import type { Settled } from './options/kinds.ts'
 
 /** What both clients are told about the connection. */
@@ -11,9 +11,28 @@ export type ConnectionSettings = Settled<typeof connectionOptions>
 const schemes = ['mqtt:', 'mqtts:', 'ws:', 'wss:']
 
 function urlOf ({ url, host, port }: ConnectionSettings): string {
-  const text = url ?? `mqtt://${host.includes(':') ? `[${host}]` : host}:${port}`
-  if (URL.canParse(text) && schemes.includes(new URL(text).protocol)) return text
+  if (url !== undefined) return checkedUrl(url)
+  const text = `mqtt://${host.includes(':') ? `[${host}]` : host}:${port}`
+  if (URL.canParse(text) && !/[/?#@]/.test(host)) return text
+  throw usageError(`--host: expected a name or an address, found "${host}"`)
+}
+
+function checkedUrl (text: string): string {
+  if (URL.canParse(text) && schemes.includes(new URL(text).protocol) && new URL(text).hostname !== '') return text
   throw usageError(`--url: expected mqtt://, mqtts://, ws:// or wss:// with a host, found "${text}"`)
+}
+
+/**
+ * Looks whether what was given goes together, before anything is read or opened.
+ * @param given on the command line: a default contradicts nothing
+ * @throws {CommandError} with exit code 2 that names the flags
+ */
+export function checkConnection (given: Partial<ConnectionSettings>): void {
+  const { url, host, port, ca, insecure, username, password, protocolVersion } = given
+  if (url !== undefined && (host ?? port) !== undefined) throw usageError('--url has the host and the port: leave --host and --port out')
+  const isTls = url !== undefined && /^(?:mqtts|wss):/i.test(url)
+  if (!isTls && (ca ?? insecure) !== undefined) throw usageError('--ca and --insecure are for TLS: they need --url with mqtts:// or wss://')
+  if (password !== undefined && username === undefined && (protocolVersion ?? '5') !== '5') throw usageError('--password needs --username: MQTT 3.1 and 3.1.1 know no password without one')
 }
 
 const reasons: ReadonlyMap<string, string> = new Map([
@@ -36,10 +55,17 @@ export function reasonOf (error: unknown): string {
 async function readAuthorities (file: string | undefined): Promise<Buffer | undefined> {
   if (file === undefined) return undefined
   try {
-    return await readFile(file)
+    return checkedAuthorities(file, await readFile(file))
   } catch (error) {
-    throw failure(`--ca: cannot read ${file}: ${systemErrorCode(error) ?? String(error)}`, error)
+    if (error instanceof CommandError) throw error
+    throw failure(`--ca: cannot read ${file}: ${whyNotRead(error)}`, error)
   }
+}
+
+/** Found here, it is the file that is to blame, and not the broker. */
+function checkedAuthorities (file: string, bytes: Buffer): Buffer {
+  if (bytes.includes('-----BEGIN CERTIFICATE-----')) return bytes
+  throw failure(`--ca: there is no certificate in ${file}, PEM`)
 }
 
 async function clientOptions (settings: ConnectionSettings): Promise<IClientOptions> {

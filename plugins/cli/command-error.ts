@@ -24,3 +24,11 @@ export function systemErrorCode (error: unknown): string | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : undefined
 }
+
+const reasons: ReadonlyMap<string, string> = new Map([['ENOENT', 'there is none'], ['EISDIR', 'that is a directory'], ['EACCES', 'not allowed']])
+
+/** Why a file could not be read, in a few words. */
+export function whyNotRead (error: unknown): string {
+  const code = systemErrorCode(error)
+  return reasons.get(code ?? '') ?? code ?? String(error)
+}

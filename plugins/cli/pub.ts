@@ -2,9 +2,9 @@ import type { MqttClient } from 'mqtt'
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { defaultsOf, readArguments } from './options/arguments.ts'
-import { connectClient, connectionLost, reasonOf } from './client.ts'
+import { checkConnection, connectClient, connectionLost, reasonOf } from './client.ts'
 import { connectionOptions, publishOptions, type PublishOptions } from './options/client-options.ts'
-import { failure, systemErrorCode, usageError } from './command-error.ts'
+import { CommandError, failure, usageError, whyNotRead } from './command-error.ts'
 import { helpText, type Help } from './options/help.ts'
 import type { Settled } from './options/kinds.ts'
 import type { Terminal } from './terminal.ts'
@@ -20,11 +20,20 @@ export const publishHelp: Help = {
   groups: [{ title: 'Message', options: publishOptions }, { title: 'Connection', options: connectionOptions }],
 }
 
+/** Beyond this no packet can have it, whatever the broker allows (section 2.1.4). */
+const longestPacket = 268_435_455
+
+function checkedPayload (file: string, payload: Buffer): Buffer {
+  if (payload.length < longestPacket - 65_537) return payload
+  throw failure(`--file: ${file} has ${payload.length} bytes, more than an MQTT packet can have`)
+}
+
 async function readPayload (file: string): Promise<Buffer> {
   try {
-    return await readFile(file)
+    return checkedPayload(file, await readFile(file))
   } catch (error) {
-    throw failure(`--file: cannot read ${file}: ${systemErrorCode(error) ?? String(error)}`, error)
+    if (error instanceof CommandError) throw error
+    throw failure(`--file: cannot read ${file}: ${whyNotRead(error)}`, error)
   }
 }
 
@@ -61,6 +70,7 @@ export async function pub (args: readonly string[], terminal: Terminal): Promise
   const settings = { ...defaultsOf(table), ...given } as PublishSettings
   const { topic } = settings
   if (topic === undefined) throw usageError('pub: -t <topic> is missing')
+  checkConnection(given)
   const payload = await payloadOf(settings)
   const client = await connectClient(settings)
   try {

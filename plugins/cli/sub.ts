@@ -1,6 +1,6 @@
 import type { MqttClient } from 'mqtt'
 import { defaultsOf, readArguments } from './options/arguments.ts'
-import { connectClient, connectionLost, reasonOf } from './client.ts'
+import { checkConnection, connectClient, connectionLost, reasonOf } from './client.ts'
 import { connectionOptions, subscribeOptions, type SubscribeOptions } from './options/client-options.ts'
 import { failure, usageError } from './command-error.ts'
 import { helpText, type Help } from './options/help.ts'
@@ -10,6 +10,9 @@ import type { Terminal } from './terminal.ts'
 type SubscribeSettings = Settled<SubscribeOptions>
 
 const table: SubscribeOptions = { ...subscribeOptions, ...connectionOptions }
+
+/** Seconds; a longer timer of Node would fire at once. */
+const longestTimeout = Math.floor((2 ** 31 - 1) / 1000)
 
 /** The help of `myelin sub`. */
 export const subscribeHelp: Help = {
@@ -84,6 +87,8 @@ export async function sub (args: readonly string[], terminal: Terminal): Promise
   const given = readArguments(table, args)
   if (given.help === true) { terminal.output.write(helpText(subscribeHelp)); return }
   if (given.topic === undefined) throw usageError('sub: -t <topic filter> is missing')
+  checkConnection(given)
+  if ((given.timeout ?? 0) > longestTimeout) throw usageError('--timeout: expected at most 24 days')
   const settings = { ...defaultsOf(table), ...given } as SubscribeSettings
   const client = await connectClient(settings)
   try {

@@ -4,7 +4,7 @@ import { createServer as createHttpsServer, type Server as HttpsServer } from 'n
 import { connect, createServer, isIPv6, type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net'
 import { createSecureContext, createServer as createTlsServer, Server as TlsServer, type TlsOptions } from 'node:tls'
 import type { Broker, Logger } from '../../../lib/index.ts'
-import { failure, systemErrorCode } from '../command-error.ts'
+import { failure, systemErrorCode, whyNotRead } from '../command-error.ts'
 import type { Settings } from '../options/start-options.ts'
 import { isAuthenticating, isLoopback } from '../options/settings.ts'
 
@@ -41,7 +41,7 @@ function readPem (flag: string, file: string | undefined): Buffer | undefined {
   try {
     return readFileSync(file)
   } catch (error) {
-    throw failure(`${flag}: cannot read ${file}: ${systemErrorCode(error) ?? String(error)}`, error)
+    throw failure(`${flag}: cannot read ${file}: ${whyNotRead(error)}`, error)
   }
 }
 
@@ -76,8 +76,17 @@ function tlsOptions (settings: Settings): TlsOptions {
   }
 }
 
+/** OpenSSL would say neither which file it is, nor of what kind it should be. */
+function checkPem (flag: string, file: string | undefined, pem: Buffer | undefined, begin: RegExp, kind: string): void {
+  if (pem === undefined || begin.test(pem.toString('latin1'))) return
+  throw failure(`${flag}: there is no ${kind} in ${file ?? ''}, PEM`)
+}
+
 function withCertificate<T> (settings: Settings, use: (files: TlsFiles) => T): T {
   const files = readTlsFiles(settings)
+  checkPem('--tls-cert', settings.tlsCert, files.cert as Buffer | undefined, /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/, 'certificate')
+  checkPem('--tls-key', settings.tlsKey, files.key as Buffer | undefined, /-----BEGIN (?:\w+ )*PRIVATE KEY-----/, 'private key')
+  checkPem('--tls-ca', settings.tlsCa, files.ca as Buffer | undefined, /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/, 'certificate')
   try {
     return use(files)
   } catch (error) {

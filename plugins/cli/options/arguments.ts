@@ -70,6 +70,9 @@ function argumentOf (table: OptionTable, text: string, values: ReadonlyMap<strin
   return name
 }
 
+/** Kinds that may be repeated. */
+const lists: readonly Kind[] = ['texts', 'topicFilters']
+
 /** What a repeatable option has gathered so far. */
 function earlierTexts (value: KindValues[Kind] | undefined): string[] {
   return Array.isArray(value) ? value.map(String) : []
@@ -89,7 +92,7 @@ export function readArguments<T extends OptionTable> (table: T, args: readonly s
     const flag = flags.get(token.name)
     if (flag === undefined) throw unknownOption(token, flags)
     const value = valueOf(token, flag, flags)
-    const texts = flag.option.kind === 'texts' && typeof value === 'string' ? [...earlierTexts(values.get(flag.name)), value] : undefined
+    const texts = lists.includes(flag.option.kind) && typeof value === 'string' ? [...earlierTexts(values.get(flag.name)), value] : undefined
     values.set(flag.name, texts ?? value)
   }
   return Object.fromEntries(values) as Values<T>

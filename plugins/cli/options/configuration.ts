@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { didYouMean } from '../../../lib/base/nearest.ts'
-import { systemErrorCode, usageError } from '../command-error.ts'
+import { usageError, whyNotRead } from '../command-error.ts'
 import { accessSchema, entryFields, entryIssues, isEntryIssue, settleAccess } from './access-schema.ts'
 import { expectation, quantityPatterns, readValue, type Option, type Values } from './kinds.ts'
 import { defaultOf, startOptions, type Configuration, type StartOptions } from './start-options.ts'
@@ -39,12 +39,13 @@ function schemaOf (option: Option): z.ZodType {
   const error = `expected ${expectation(option)}`
   const text = z.string({ error }).min(1, { error })
   switch (option.kind) {
-    case 'text': case 'path': case 'pathOrOff': return text
+    case 'text': case 'topicName': case 'path': case 'pathOrOff': return text
     case 'payload': return z.string({ error })
-    case 'texts': return z.array(text, { error })
+    case 'texts': case 'topicFilters': return z.array(text, { error })
     case 'flag': return z.boolean({ error })
     case 'port': return z.union([z.int({ error }).min(0, { error }).max(65_535, { error }), z.literal('off', { error })], { error })
     case 'count': return z.int({ error }).min(0, { error })
+    case 'positive': case 'remotePort': return z.int({ error }).min(1, { error })
     case 'choice': return z.enum(option.choices ?? [], { error })
     case 'bytes': case 'milliseconds': case 'seconds': return quantity(option, quantityPatterns[option.kind])
     case 'users': return usersSchema(error)
@@ -121,7 +122,7 @@ async function readText (file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (error) {
-    throw usageError(`cannot read the configuration file ${file}: ${systemErrorCode(error) === 'ENOENT' ? 'there is none' : String(error)}`)
+    throw usageError(`cannot read the configuration file ${file}: ${whyNotRead(error)}`)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { AccessEntry } from './access.ts'
+import { isTopicFilter, isTopicName } from './topics.ts'
 
 /** A client that may connect, as the configuration file names it. */
 export interface User {
@@ -15,11 +16,17 @@ export interface KindValues {
   text: string
   payload: string
   texts: readonly string[]
+  topicName: string
+  topicFilters: readonly string[]
   path: string
   /** A directory, or `off`; a directory of that name is `./off`. */
   pathOrOff: string
   flag: boolean
   port: number | 'off'
+  /** Of a server that is there: neither 0 nor "off". */
+  remotePort: number
+  /** A count of 1 or more. */
+  positive: number
   count: number
   bytes: number
   milliseconds: number
@@ -97,6 +104,16 @@ function readPort (text: string): number | 'off' | undefined {
   return port !== undefined && port <= 65_535 ? port : undefined
 }
 
+function readPositive (text: string): number | undefined {
+  const count = readCount(text)
+  return count === 0 ? undefined : count
+}
+
+function readRemotePort (text: string): number | undefined {
+  const port = readPort(text)
+  return port === 'off' || port === 0 ? undefined : port
+}
+
 interface KindRule {
   /** Ends the sentence "expected …". */
   readonly expected: (option: Option) => string
@@ -113,10 +130,14 @@ const rules: Readonly<Record<Kind, KindRule>> = {
   text: { expected: fixed('a text'), placeholder: fixed('<text>'), read: readText },
   payload: { expected: fixed('a text'), placeholder: fixed('<text>'), read: text => text },
   texts: { expected: fixed('a list of texts'), placeholder: fixed('<text>'), read: readText },
+  topicName: { expected: fixed('a Topic Name, without the wildcards + and #'), placeholder: fixed('<topic>'), read: text => isTopicName(text) ? text : undefined },
+  topicFilters: { expected: fixed('a Topic Filter, with + and # alone in a level and # in the last one only'), placeholder: fixed('<filter>'), read: text => isTopicFilter(text) ? text : undefined },
   path: { expected: fixed('the path of a file'), placeholder: fixed('<file>'), read: readText },
   pathOrOff: { expected: fixed('a directory, or "off"'), placeholder: fixed('<directory|off>'), read: readText },
   flag: { expected: fixed('true or false'), placeholder: fixed(''), read: () => undefined },
   port: { expected: fixed('a port from 0 to 65535, or "off"'), placeholder: fixed('<port>'), read: readPort },
+  remotePort: { expected: fixed('a port from 1 to 65535'), placeholder: fixed('<port>'), read: readRemotePort },
+  positive: { expected: fixed('a whole number, 1 or more'), placeholder: fixed('<number>'), read: readPositive },
   count: { expected: fixed('a whole number, 0 or more'), placeholder: fixed('<number>'), read: readCount },
   bytes: {
     expected: fixed('a size such as 65536, "64KiB" or "1MiB"'),

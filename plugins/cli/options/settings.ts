@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { dirname } from 'node:path'
 import { authenticates, pluginNames } from './access.ts'
 import { defaultsOf, readArguments } from './arguments.ts'
 import { usageError } from '../command-error.ts'
@@ -16,8 +18,9 @@ export function isLoopback (host: string): boolean {
 const maximumSocketPath = process.platform === 'linux' ? 107 : 103
 
 function checkSocketPath (path: string | undefined): void {
-  if (path === undefined || Buffer.byteLength(path) <= maximumSocketPath) return
-  throw usageError(`--unix: expected a path of at most ${maximumSocketPath} bytes, found ${Buffer.byteLength(path)}`)
+  if (path === undefined) return
+  if (!existsSync(dirname(path))) throw usageError(`--unix: there is no directory ${dirname(path)}`)
+  if (Buffer.byteLength(path) > maximumSocketPath) throw usageError(`--unix: expected a path of at most ${maximumSocketPath} bytes, found ${Buffer.byteLength(path)}`)
 }
 
 function opensTls (settings: Settings): boolean {
@@ -33,6 +36,22 @@ export function asksWho ({ users = [], access = [] }: Pick<Settings, 'users' | '
 export function isAuthenticating (settings: Settings): boolean {
   if (asksWho(settings)) return !settings.allowAnonymous
   return settings.tlsRequireClientCertificate && settings.port === 'off' && settings.wsPort === 'off'
+}
+
+/** The operating system would say it, too, once everything else is open. */
+function checkPortsDiffer ({ port, wsPort, tlsPort, wssPort }: Settings): void {
+  const ports = Object.entries({ '--port': port, '--ws-port': wsPort, '--tls-port': tlsPort, '--wss-port': wssPort }).filter(([, number]) => typeof number === 'number' && number > 0)
+  for (const [flag, number] of ports) {
+    const [other] = ports.find(([, another]) => another === number) ?? []
+    if (other !== flag) throw usageError(`${other ?? ''} and ${flag} are both ${number ?? ''}: each needs a port of its own`)
+  }
+}
+
+/** What would be left out in silence. */
+function checkUsed ({ redis, redisPrefix, nodeName, tlsCert, tlsKey, tlsPort, wssPort }: Settings): void {
+  if (redis === undefined && redisPrefix !== startOptions.redisPrefix.default) throw usageError('--redis-prefix needs --redis')
+  if (redis === undefined && nodeName !== undefined) throw usageError('--node-name needs --redis')
+  if ((tlsCert ?? tlsKey) !== undefined && (tlsPort ?? wssPort) === undefined) throw usageError('--tls-cert and --tls-key need --tls-port or --wss-port')
 }
 
 function checkListeners ({ port, wsPort, tlsPort = 'off', wssPort = 'off', unix }: Settings): void {
@@ -69,6 +88,8 @@ function checkAccess (settings: Settings): void {
  */
 export function check (settings: Settings): Settings {
   checkListeners(settings)
+  checkPortsDiffer(settings)
+  checkUsed(settings)
   checkSocketPath(settings.unix)
   checkTls(settings)
   for (const origin of settings.wsOrigin ?? []) checkOrigin(origin)
