@@ -14,6 +14,7 @@ import type { Write } from '../plugins/lmdb/write-batch.ts'
 import { contentsOf, fetchAll, type Contents } from './contract/store/store-contents.ts'
 import { randomOf, StoreModel } from './contract/store/store-model.ts'
 import { alone, changesOf, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
+import { MemoryLogger } from '../plugins/testing/memory-logger.ts'
 import { batchOf, copyOf, environmentAt, failureOf, ownerOf, type Method } from './support/stores/lmdb-environment.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'myelin-log-'))
@@ -205,6 +206,25 @@ t.test('when the disk fails', async t => {
       t.strictSame([...again.tables.bodies.getRange()].map(({ value }) => value[0]), Array.from({ length: count + 1 }, (_, number) => number))
     })
   }
+
+  await t.test('what LMDB cannot take behind the commits is logged once, with what to do, and once more when it can', async t => {
+    const path = newDirectory()
+    const logger = new MemoryLogger()
+    const environment = await environmentAt(t, path, true, logger)
+    const write = (number: number): Promise<void> => environment.commit(batchOf({ table: 'bodies', key: numberKey(number), value: Buffer.alloc(50_000, number) }))
+    environment.lmdbTable('bodies').put = () => { throw new Error('broken') }
+    renameSync(path, `${path}-away`)
+    await failureOf(async () => { for (let number = 0; ; number++) await write(number) })
+    for (let retry = 0; retry < 3; retry++) await failureOf(() => write(1))
+    renameSync(`${path}-away`, path)
+    const [line = '', ...others] = logger.lines.filter(({ level }) => level === 'error').map(({ message }) => message)
+    t.match(line, /^LMDB could not take what was committed: .*Nothing is lost.*leave the files as they are, and remove the cause/)
+    t.strictSame(others, [])
+    t.strictSame(logger.take('info'), [])
+    await failureOf(() => environment.recover())
+    await write(1)
+    t.strictSame(logger.take('info'), ['LMDB has taken what was committed'])
+  })
 
   await t.test('a store without room for a log works without one', async t => {
     const path = newDirectory()

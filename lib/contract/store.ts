@@ -1,6 +1,7 @@
 import type { QoS } from '../packet/packets.ts'
 import type { ClusterChanges } from './cluster-changes.ts'
 import type { MaybePromise } from './hooks.ts'
+import type { Logger } from './logger.ts'
 import type { Message } from './message.ts'
 import type { Subscription } from './subscription.ts'
 
@@ -27,9 +28,10 @@ export interface Store {
   /** Several brokers may have it open: then each of them needs an emitter, which makes them one. */
   readonly isShared?: boolean
   /**
+   * @param logger for what goes wrong where nobody waits for it; what a promise rejects with, the broker logs
    * @throws MqttError when another process has it open, when a newer version has written it, or when it cannot be read
    */
-  open (): MaybePromise<StoreState>
+  open (logger?: Logger): MaybePromise<StoreState>
   /** Every Session, one at a time: no more than one of them is in memory. Called once, after `open`. */
   sessions (): Iterable<StoredSession> | AsyncIterable<StoredSession>
   /** Every retained message, one at a time. Called once, after `open`. */

@@ -73,7 +73,7 @@ export class Journal {
 
   /** @returns when the broker was last known to run, in milliseconds since the epoch; undefined when it never did */
   async open (): Promise<number | undefined> {
-    const { nextSession, aliveAt } = await this.store.open()
+    const { nextSession, aliveAt } = await this.store.open(this.#services.logger)
     this.#isOpen = true
     this.#nextSession = nextSession
     return aliveAt

@@ -1,5 +1,5 @@
 import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
-import { ErrorCode } from '../../lib/index.ts'
+import { ErrorCode, silentLogger, type Logger } from '../../lib/index.ts'
 import { isNew } from './disk/directory.ts'
 import { Files, type FileOptions } from './disk/files.ts'
 import type { Demand } from './disk/room.ts'
@@ -37,16 +37,23 @@ export class Environment implements TableSource {
   /** Where it is only read: what the log was like when it was looked at, and whether that was in this turn of the event loop. */
   #signature = ''
   #isFresh = false
+  /** Whether LMDB could not take what the log has: told once, and once more when it could. */
+  #isBehind = false
+  readonly #logger: Logger
 
-  private constructor (options: FileOptions, files: Files) {
+  private constructor (options: FileOptions, files: Files, logger: Logger) {
     this.#options = options
     this.#files = files
+    this.#logger = logger
   }
 
-  /** @throws Error of the operating system or of LMDB, or MqttError */
-  static async open (options: FileOptions): Promise<Environment> {
+  /**
+   * @param logger is told what goes wrong behind the commits
+   * @throws Error of the operating system or of LMDB, or MqttError
+   */
+  static async open (options: FileOptions, logger: Logger = silentLogger): Promise<Environment> {
     if (!options.readOnly && isNew(options.path)) await removeLog(options.path) // it is of a store that is gone
-    const environment = new Environment(options, await Files.open(options))
+    const environment = new Environment(options, await Files.open(options), logger)
     try {
       if (!options.readOnly) await environment.#resume()
       return environment
@@ -175,12 +182,28 @@ export class Environment implements TableSource {
     this.#applying = this.#gathering
     this.#gathering = new Pending()
     this.#log?.next()
-    this.#moving = this.#apply().catch(() => { /* the next commit tries again, and tells */ }).finally(this.#moved)
+    this.#moving = this.#apply().catch(this.#fellBehind).finally(this.#moved)
   }
 
   readonly #moved = (): void => {
     this.#moving = undefined
     if (this.#isDue && !this.#isCommitting) this.#startMoving()
+  }
+
+  /** Nobody waits for it; the next commit, which may be hours away, tries again and tells whoever does. */
+  readonly #fellBehind = (error: unknown): void => {
+    if (this.#isBehind) return
+    this.#isBehind = true
+    const { path } = this.#options
+    const reason = describe(error, path)
+    this.#logger.error({ err: reason, store: path },
+      `LMDB could not take what was committed: ${reason.message}. Nothing is lost, since the log beside it has it all: leave the files as they are, and remove the cause; until then nothing more is committed`)
+  }
+
+  #caughtUp (): void {
+    if (!this.#isBehind) return
+    this.#isBehind = false
+    this.#logger.info({ store: this.#options.path }, 'LMDB has taken what was committed')
   }
 
   /** What could not be applied has to be before anything else is committed. */
@@ -193,6 +216,7 @@ export class Environment implements TableSource {
     await this.#write(this.#applying, this.#log.generation - 1)
     this.#files.refresh()
     this.#applying = undefined
+    this.#caughtUp()
   }
 
   /** All of it and the number of the generation, or nothing: what LMDB has is what some commit has left, at any time. */

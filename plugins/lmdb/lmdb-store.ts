@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
-import { ErrorCode, MessageCodec, MqttError, ReasonCode, storeFailed, storeInUse } from '../../lib/index.ts'
-import type { Changes, ClaimedSession, DeliveryRecord, Message, Store, StoredSession, StoreState } from '../../lib/index.ts'
+import { ErrorCode, MessageCodec, MqttError, ReasonCode, silentLogger, storeFailed, storeInUse } from '../../lib/index.ts'
+import type { Changes, ClaimedSession, DeliveryRecord, Logger, Message, Store, StoredSession, StoreState } from '../../lib/index.ts'
 import { ChangeEncoder } from './changes.ts'
 import { currentBoot } from './disk/checkpoint.ts'
 import { Environment } from './environment.ts'
@@ -68,9 +68,9 @@ class LmdbStore implements Store {
     this.#isSynced = durability === 'power' || currentBoot() === undefined
   }
 
-  async open (): Promise<StoreState> {
+  async open (logger: Logger = silentLogger): Promise<StoreState> {
     try {
-      this.#opened = await this.#open()
+      this.#opened = await this.#open(logger)
       return this.#opened.state.storeState
     } catch (error) {
       throw describe(error, this.#path)
@@ -135,12 +135,12 @@ class LmdbStore implements Store {
     return this.#opened
   }
 
-  async #open (): Promise<Opened> {
+  async #open (logger: Logger): Promise<Opened> {
     if (this.#opened !== undefined) throw storeInUse(`the store in ${this.#path} is open already`)
     prepareDirectory(this.#path, this.#readOnly)
     const lock = this.#readOnly ? undefined : await DirectoryLock.acquire(this.#path)
     try {
-      const environment = await Environment.open({ path: this.#path, readOnly: this.#readOnly, isSynced: this.#isSynced })
+      const environment = await Environment.open({ path: this.#path, readOnly: this.#readOnly, isSynced: this.#isSynced }, logger)
       return { environment, state: await this.#load(environment), lock, reader: new Reader(environment, this.#codec) }
     } catch (error) {
       await lock?.release()

@@ -1,4 +1,4 @@
-import { storeFailed, type Changes, type ClaimedSession, type Clock, type DeliveryRecord, type MaybePromise, type Message, type Store, type StoredSession, type StoreState } from '../../lib/index.ts'
+import { storeFailed, type Changes, type ClaimedSession, type Clock, type DeliveryRecord, type Logger, type MaybePromise, type Message, type Store, type StoredSession, type StoreState } from '../../lib/index.ts'
 
 /** A store that does its work until a test says otherwise. Faults concern `commit`, `claim` and `fetch`, which a running broker needs. */
 export class FaultStore implements Store {
@@ -38,7 +38,7 @@ export class FaultStore implements Store {
     for (const goOn of this.#waiting) goOn()
   }
 
-  open (): MaybePromise<StoreState> { return this.#inner.open() }
+  open (logger?: Logger): MaybePromise<StoreState> { return this.#inner.open(logger) }
 
   sessions (): Iterable<StoredSession> | AsyncIterable<StoredSession> { return this.#inner.sessions() }
 

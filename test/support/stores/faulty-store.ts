@@ -1,6 +1,7 @@
 import type { Changes, ClaimedSession, DeliveryRecord, Store, StoredSession, StoreState } from '../../../lib/contract/store.ts'
 import { storeFailed, storeFull } from '../../../lib/contract/store-errors.ts'
 import type { Message } from '../../../lib/contract/message.ts'
+import type { Logger } from '../../../lib/contract/logger.ts'
 import type { MaybePromise } from '../../../lib/contract/hooks.ts'
 import { settled } from '../fake-clock.ts'
 
@@ -37,7 +38,7 @@ export class FaultyStore implements Store {
   /** The process is gone: what is not committed never will be. */
   kill (): void { this.#isDead = true }
 
-  open (): MaybePromise<StoreState> { return this.#inner.open() }
+  open (logger?: Logger): MaybePromise<StoreState> { return this.#inner.open(logger) }
 
   sessions (): Iterable<StoredSession> | AsyncIterable<StoredSession> { return this.#inner.sessions() }
 

@@ -1,11 +1,11 @@
 import type { Test } from 'tap'
 import { cpSync, mkdtempSync } from 'node:fs'
-import type { MqttError } from '../../../lib/index.ts'
+import type { Logger, MqttError } from '../../../lib/index.ts'
 import { Environment } from '../../../plugins/lmdb/environment.ts'
 import { WriteBatch, type Write } from '../../../plugins/lmdb/write-batch.ts'
 
-export async function environmentAt (t: Test, path: string, isSynced = true): Promise<Environment> {
-  const environment = await Environment.open({ path, readOnly: false, isSynced })
+export async function environmentAt (t: Test, path: string, isSynced = true, logger?: Logger): Promise<Environment> {
+  const environment = await Environment.open({ path, readOnly: false, isSynced }, logger)
   t.teardown(() => environment.close())
   return environment
 }
