@@ -143,6 +143,15 @@ for (const [queuePolicy, left] of policies) {
   }
 }
 
+limit({ maximumQueuedBytes: 10_000 }, 'a full queue drops with the reason queueFull, also where all of it is in properties', async (t, test) => {
+  await leaveSubscribed(test)
+  const properties = { contentType: 'x'.repeat(3000), correlationData: Buffer.alloc(1000), userProperties: [['', 'x'.repeat(3000)]] as [string, string][] }
+  for (const payload of ['x0', 'x1']) await test.broker.publish('a', payload, { qos: 1, properties })
+  t.strictSame(test.events.slice(1), ['drop queueFull away'])
+  t.strictSame(await comeBack(test), ['x0'])
+  t.equal(test.broker.metrics.queuedBytes, 0)
+})
+
 limit({ maximumQueuedMessages: 1, queuePolicy: 'disconnect', maximumInFlight: 1 }, 'the Client that is connected is told 0x97', async (t, test) => {
   const [client] = await connect(test)
   await client.subscribe('a', { qos: 1 })

@@ -27,6 +27,8 @@ export const Origin = {
 
 // What a queued message occupies besides its bytes: the objects that hold it.
 const overhead = 200
+/** The same of a User Property. */
+const pairOverhead = 64
 
 /**
  * An Application Message: made once, never changed, shared by every Session that gets it and by the retained messages.
@@ -100,7 +102,7 @@ export class Message {
   get isHosts (): boolean { return this.origin === 0 && this.publisher === undefined }
 
   /** Bytes that the message occupies while it is kept, roughly. */
-  get size (): number { return this.payloadLength + this.topic.byteLength + overhead }
+  get size (): number { return this.payloadLength + this.topic.byteLength + overhead + (this.properties === undefined ? 0 : sizeOf(this.properties)) }
 
   /**
    * Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so the payload
@@ -120,6 +122,13 @@ export class Message {
     const { payload, qos, retain, properties } = this
     return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
+}
+
+/** A packet may be nothing but User Properties, so they count as a payload does. */
+function sizeOf ({ contentType = '', responseTopic = '', correlationData = emptyBytes, userProperties }: MessageProperties): number {
+  let size = contentType.length + responseTopic.length + correlationData.length
+  if (userProperties !== undefined) for (const [name, value] of userProperties) size += name.length + value.length + pairOverhead
+  return size
 }
 
 /** A Topic Alias belongs to its connection, and most messages of Clients that use them have nothing else. */
