@@ -2,14 +2,15 @@ import t from 'tap'
 import { duplexPair } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { keptCopy } from '../lib/base/kept-bytes.ts'
 import { streamConnectionInfo, webSocketConnectionInfo, withProxyAddress, forgetSocket } from '../lib/connection/connection-info.ts'
 import { nowhere } from '../lib/protocol/client/network-sink.ts'
 import { PacketType } from '../lib/packet/packets.ts'
-import { PacketCodec, type ClientInfo } from '../lib/index.ts'
+import { PacketCodec, type ClientInfo, type Message } from '../lib/index.ts'
 import { TopicTable } from '../lib/topic/topic.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 
-// What is over is let go.
+// What is over is let go, and what stays keeps nothing alive beside itself.
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -130,4 +131,31 @@ t.test('a connection that is gone takes what is still sent to it, and does nothi
   t.equal((said as ClientInfo & { sink: unknown }).sink, nowhere)
   t.equal(nowhere.publish(undefined as never, 0, false, [], 0, false), true)
   t.equal(test.broker.clients().next().done, true)
+})
+
+t.test('messages that are kept keep nothing alive but each other', async t => {
+  const messages: Message[] = []
+  const test = await startBroker(t, { hooks: { published: ({ message }) => { messages.push(message) } } })
+  const [client] = await connect(test, { clientIdentifier: 'publisher' })
+  const properties = { correlationData: Buffer.alloc(20, 1), contentType: 'text/plain' }
+  const noise = (): void => { for (let i = 0; i < 50; i++) client.publish('noise', 'x'.repeat(100)) }
+  for (let i = 0; i < 50; i++) {
+    noise()
+    client.publish(`from/client/${i}`, 'x'.repeat(100), { retain: true, properties })
+    noise()
+    await settled()
+    await test.broker.publish(`from/host/${i}`, 'x'.repeat(100), { retain: true, properties })
+  }
+  const retained = messages.filter(({ retain }) => retain)
+  t.equal(retained.length, 100)
+  const held = new Set(retained.flatMap(({ payload, encodedProperties, properties }) => [payload.buffer, encodedProperties.buffer, properties?.correlationData?.buffer]))
+  const bytes = [...held].reduce((sum, buffer) => sum + (buffer?.byteLength ?? 0), 0)
+  t.ok(bytes < 100 * (100 + 60 + 20) + 2 * 8192, `${bytes} bytes are held for 100 messages of 100 bytes, their properties apart`)
+  for (const { topic } of retained) t.equal(topic.bytes.buffer.byteLength, topic.byteLength)
+})
+
+t.test('what is large is kept by itself', t => {
+  const copy = keptCopy(Buffer.alloc(4096, 'x'))
+  t.strictSame([copy.buffer.byteLength, copy.toString()], [4096, 'x'.repeat(4096)])
+  t.end()
 })

@@ -52,7 +52,7 @@ export class MessageCodec {
   }
 
   /**
-   * The message that stands in `bytes` from `start` to their end, with a payload of its own.
+   * The message that stands in `bytes` from `start` to their end, with bytes of its own.
    * @throws MqttError Malformed Packet for bytes that `encode` did not make
    */
   decode (bytes: Buffer, start = 0): Message {
@@ -60,7 +60,7 @@ export class MessageCodec {
   }
 
   /**
-   * The message that stands in `bytes` from `start` to `end`. Its payload is a slice of them: see `Message.keep`.
+   * The message that stands in `bytes` from `start` to `end`. Its payload and Correlation Data are slices of them: see `Message.keep`.
    * @throws MqttError Malformed Packet for bytes that `encode` did not make
    */
   read (bytes: Buffer, start: number, end: number): Message {
@@ -86,10 +86,9 @@ export class MessageCodec {
   }
 }
 
-/** Values that are bytes are kept with the message: they must not keep alive what stood around them. */
 function readProperties (reader: Reader): MessageProperties | undefined {
   const length = reader.readUint32()
-  return length === 0 ? undefined : decodeMessageProperties(Buffer.from(reader.readBytes(length)))
+  return length === 0 ? undefined : decodeMessageProperties(reader.readBytes(length))
 }
 
 function firstByteOf ({ qos, retain, publisher, expiresAt }: Message): number {

@@ -1,3 +1,4 @@
+import { keptCopy } from '../base/kept-bytes.ts'
 import type { MessageProperties, QoS } from '../packet/packets.ts'
 import type { Pieces } from '../packet/data/pieces.ts'
 import { encodeMessageProperties } from '../packet/control-packets/publish-encoder.ts'
@@ -81,7 +82,7 @@ export class Message {
 
   /** The properties that go to subscribers unaltered, as they stand on the wire; made once for all of them. */
   get encodedProperties (): Buffer {
-    return this.#encodedProperties ??= encodeMessageProperties(this.properties)
+    return this.#encodedProperties ??= this.#isKept ? kept(encodeMessageProperties(this.properties)) : encodeMessageProperties(this.properties)
   }
 
   /** Whether this node is the only one that knows of it until it is committed. */
@@ -104,16 +105,16 @@ export class Message {
   /** Bytes that the message occupies while it is kept, roughly. */
   get size (): number { return this.payloadLength + this.topic.byteLength + overhead + (this.properties === undefined ? 0 : sizeOf(this.properties)) }
 
-  /**
-   * Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so the payload
-   * is copied out when it is the smaller part of it.
-   */
+  /** Prepares the message to outlive the turn: a slice keeps its whole chunk alive, so what is the smaller part of one is copied out. */
   keep (): this {
     if (this.#isKept) return this
     this.#isKept = true
     this.#payload = this.payload // here, since a private method would cost each message 8 bytes
     if (this.pieces !== undefined) this.pieces = undefined
-    if (this.#payload.length * 2 < this.#payload.buffer.byteLength) this.#payload = Buffer.from(this.#payload)
+    this.#payload = kept(this.#payload)
+    this.#encodedProperties = undefined
+    const { properties } = this
+    if (properties?.correlationData !== undefined) Object.assign(this, { properties: { ...properties, correlationData: kept(properties.correlationData) } })
     return this
   }
 
@@ -123,6 +124,8 @@ export class Message {
     return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
 }
+
+function kept (bytes: Buffer): Buffer { return bytes.length * 2 < bytes.buffer.byteLength ? keptCopy(bytes) : bytes }
 
 /** A packet may be nothing but User Properties, so they count as a payload does. */
 function sizeOf ({ contentType = '', responseTopic = '', correlationData = emptyBytes, userProperties }: MessageProperties): number {

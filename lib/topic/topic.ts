@@ -22,7 +22,14 @@ export class Topic {
   }
 
   /** The name in UTF-8, without the length before it. Made when somebody is to get it: most messages of topics that come now and then are only kept. */
-  get bytes (): Buffer { return this.#bytes ??= Buffer.from(this.name) }
+  get bytes (): Buffer { return this.#bytes ??= this.isFleeting ? Buffer.from(this.name) : standingAlone(this.name, this.byteLength) }
+}
+
+/** What is remembered for long is not to keep all alive that came from Node's pool beside it. */
+function standingAlone (name: string, byteLength: number): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(byteLength)
+  bytes.write(name)
+  return bytes
 }
 
 /** The topic of a PUBLISH that names none, because a Topic Alias stands for it (section 3.3.2.3.4). */
