@@ -9,7 +9,7 @@ import { PacketType, type ConnectPacket } from '../lib/packet/packets.ts'
 import { accessRules, type AccessRule } from '../plugins/acl/index.ts'
 import { passwordFile } from '../plugins/password-file/index.ts'
 import { rateLimit } from '../plugins/rate-limit/index.ts'
-import { will } from './support/exchanges.ts'
+import { subscribePacket, will } from './support/exchanges.ts'
 import { connect, connectPacket, PacketClient, settled, startBroker, type TestBroker } from './support/harness.ts'
 import { listen } from './support/network/network.ts'
 
@@ -231,14 +231,13 @@ attack('CVE-2021-33176: deep topics take memory that nobody gives back', async (
 })
 
 attack('moquette#957, #958, #963, #964: a malformed $share, no user name, names that collide', async (t, { insider, broker }) => {
-  const client = await insider()
   for (const topicFilter of ['$share/', '$share//', '$share/g', '$share//mallory/a', '$share/+/mallory/a', '$share/#', '$share/g#/mallory']) {
-    t.strictSame((await client.subscribe(topicFilter))?.reasonCodes, [ReasonCode.topicFilterInvalid], topicFilter)
+    const client = await insider()
+    t.match(await client.send(subscribePacket(topicFilter)).take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.topicFilterInvalid }], topicFilter)
+    t.equal(client.isEnded, true, topicFilter)
   }
-  t.strictSame((await client.subscribe('mallory/a', { qos: 0 }))?.reasonCodes, [0], 'the connection goes on')
   const nameless = new PacketClient(broker, 5).send(connectPacket({ clientIdentifier: 'null' }))
   t.match(await nameless.take(), [{ reasonCode: ReasonCode.notAuthorized }])
-  await client.vanish()
   for (const clientIdentifier of ['subscriptions', 'mallory\u0001a', 'honest:honest', '$SYS', 'undefined']) {
     const collider = await insider({ clientIdentifier, cleanStart: false })
     t.strictSame(await collider.messages(), [])

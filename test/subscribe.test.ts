@@ -48,12 +48,40 @@ forEachVersion(t, 'a filter matches what it should and nothing else [MQTT-4.7.1-
   }
 })
 
-forEachVersion(t, 'a filter that is none fails alone, in its place of the SUBACK [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-3.9.3-2]', async (t, protocolVersion) => {
+const malformedFilters = ['a/#/b', 'a#', '#/a', '##', 'a+', '+a/b', 'a/b+/c', '', '$share//t', '$share/g', '$share/g/', '$share/a+/t', '$share/#/t', '$share/g/a/#/b']
+
+forEachVersion(t, 'a filter that is none ends the connection, and no hook is asked about the others [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2] [MQTT-4.13.1-1]', async (t, protocolVersion) => {
+  const asked: string[] = []
+  const test = await startBroker(t, { hooks: { authorizeSubscribe: ({ topicFilter }) => { asked.push(topicFilter); return true } } })
+  const farewell = protocolVersion === 5 ? [{ type: PacketType.disconnect, reasonCode: ReasonCode.topicFilterInvalid }] : []
+  for (const topicFilter of malformedFilters) {
+    const [client] = await connect(test, { protocolVersion })
+    client.send(subscribe([{ topicFilter: 'good' }, { topicFilter }]))
+    exactly(t, await client.take(), farewell)
+    t.equal(client.isEnded, true, topicFilter)
+  }
+  t.strictSame(asked, [])
+})
+
+forEachVersion(t, 'an UNSUBSCRIBE from a filter that is none ends the connection, and no subscription [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.13.1-1]', async (t, protocolVersion) => {
+  const gone: string[] = []
+  const test = await startBroker(t, { hooks: { unsubscribed: ({ topicFilter }) => { gone.push(topicFilter) } } })
+  for (const topicFilter of malformedFilters) {
+    const [client] = await connect(test, { protocolVersion })
+    await client.subscribe('good')
+    client.send({ type: PacketType.unsubscribe, packetIdentifier: 9, topicFilters: ['good', topicFilter], properties: undefined })
+    await client.take()
+    t.equal(client.isEnded, true, topicFilter)
+  }
+  t.strictSame(gone, [])
+})
+
+forEachVersion(t, 'a filter over the limits fails alone, in its place of the SUBACK [MQTT-3.9.3-2]', async (t, protocolVersion) => {
   const [client] = await connect(await startBroker(t), { protocolVersion })
-  const bad = ['a/#/b', 'a#', '#/a', '##', 'a+', '+a/b', 'a/b+/c', '', '$share//t', '$share/g', '$share/g/', '$share/a+/t', '$share/#/t', '$share/g/a/#/b', 'x'.repeat(4097)]
-  client.send(subscribe(bad.flatMap(topicFilter => [{ topicFilter }, { topicFilter: 'good', qos: 1 }])))
+  const long = ['x'.repeat(4097), 'a/'.repeat(256)]
+  client.send(subscribe(long.flatMap(topicFilter => [{ topicFilter }, { topicFilter: 'good', qos: 1 }])))
   const failure = protocolVersion === 5 ? ReasonCode.topicFilterInvalid : ReasonCode.unspecifiedError
-  exactly(t, await client.take(), [{ type: PacketType.suback, reasonCodes: bad.flatMap(() => [failure, 1]) }])
+  exactly(t, await client.take(), [{ type: PacketType.suback, reasonCodes: long.flatMap(() => [failure, 1]) }])
   t.strictSame(await heard(client, ['good', 't', 'a']), ['good'])
 })
 

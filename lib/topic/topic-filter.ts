@@ -30,6 +30,14 @@ export function parseTopicFilter (topicFilter: string, limits: TopicLimits): Par
   return { filter, shareName, hasWildcard: hasWildcard(filter) }
 }
 
+/**
+ * Checks a Topic Filter by the rules of the specification alone, whatever our limits are.
+ * @throws MqttError `MQTT_TOPIC_FILTER_INVALID`
+ */
+export function checkTopicFilter (topicFilter: string): void {
+  parseTopicFilter(topicFilter, { maximumTopicLength: Infinity, maximumTopicLevels: Infinity })
+}
+
 /** Whether a valid Topic Filter has wildcards: both are characters that cannot stand for themselves. */
 export function hasWildcard (filter: string): boolean {
   return filter.includes('+') || filter.includes('#')

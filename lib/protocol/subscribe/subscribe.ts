@@ -5,7 +5,7 @@ import type { Subscription, SubscriptionOptions } from '../../contract/subscript
 import { checkSubscribePatch } from '../../hooks/answers.ts'
 import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
 import { PacketType, type SubscribePacket, type SubscriptionRequest } from '../../packet/packets.ts'
-import { parseTopicFilter, type ParsedTopicFilter } from '../../topic/topic-filter.ts'
+import { checkTopicFilter, parseTopicFilter, type ParsedTopicFilter } from '../../topic/topic-filter.ts'
 import type { Client } from '../client/client.ts'
 import { toMqttError } from '../client/failure.ts'
 
@@ -38,7 +38,8 @@ type Decision = Grant | ReasonCode
 export function handleSubscribe (client: Client, packet: SubscribePacket): Promise<void> | undefined {
   const subscriptionIdentifier = packet.properties?.subscriptionIdentifiers?.[0] ?? 0
   const { revalidations } = client.services
-  const decisions = packet.subscriptions.map(request => decide(client, request, subscriptionIdentifier))
+  const parsed = packet.subscriptions.map(request => parse(client, request)) // all of them, before any hook is asked
+  const decisions = packet.subscriptions.map((request, i) => decide(client, request, parsed[i] as ParsedTopicFilter | MqttError, subscriptionIdentifier))
   if (!decisions.every(isSettled)) return subscribeLater(client, packet, decisions, revalidations)
   return subscribe(client, packet, decisions)
 }
@@ -54,8 +55,7 @@ function isSettled (decision: MaybePromise<Decision>): decision is Decision {
   return !(decision instanceof Promise)
 }
 
-function decide (client: Client, request: SubscriptionRequest, subscriptionIdentifier: number): MaybePromise<Decision> {
-  const parsed = parse(client, request)
+function decide (client: Client, request: SubscriptionRequest, parsed: ParsedTopicFilter | MqttError, subscriptionIdentifier: number): MaybePromise<Decision> {
   if (parsed instanceof MqttError) return parsed.reasonCode
   const grant = new Grant(parsed, request, subscriptionIdentifier)
   const { hooks } = client.services
@@ -72,13 +72,17 @@ function denied ({ services, clientIdentifier, username }: Client, { topicFilter
   return reasonCode
 }
 
-/** A filter that is not well formed fails alone, in its place of the SUBACK. */
+/**
+ * A filter over our limits fails alone, in its place of the SUBACK: 0x8F there is for those that are well formed (section 3.9.3).
+ * @throws MqttError for one that is not, which ends the connection (section 4.13)
+ */
 function parse (client: Client, { topicFilter, noLocal }: SubscriptionRequest): ParsedTopicFilter | MqttError {
   try {
     const parsed = parseTopicFilter(topicFilter, client.services.limits)
     if (noLocal && parsed.shareName !== undefined) throw protocolError('No Local on a Shared Subscription [MQTT-3.8.3-4]')
     return parsed
   } catch (error) {
+    checkTopicFilter(topicFilter)
     if (error instanceof MqttError && error.code === ErrorCode.topicFilterInvalid) return error
     throw error
   }

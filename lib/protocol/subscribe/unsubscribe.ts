@@ -1,9 +1,14 @@
 import { ReasonCode } from '../../base/reason-codes.ts'
 import { PacketType, type UnsubscribePacket } from '../../packet/packets.ts'
+import { checkTopicFilter } from '../../topic/topic-filter.ts'
 import type { Client } from '../client/client.ts'
 
-/** UNSUBSCRIBE (section 3.10). Deliveries that have begun are brought to their end [MQTT-3.10.4-3]. */
+/**
+ * UNSUBSCRIBE (section 3.10). Deliveries that have begun are brought to their end [MQTT-3.10.4-3].
+ * @throws MqttError for a filter that is not well formed, before any subscription ends
+ */
 export function handleUnsubscribe (client: Client, packet: UnsubscribePacket): Promise<void> | undefined {
+  packet.topicFilters.forEach(checkTopicFilter)
   const reasonCodes = packet.topicFilters.map(topicFilter => unsubscribe(client, topicFilter))
   if (client.session?.isDurable === true) return acknowledgeOnceStored(client, packet, reasonCodes)
   acknowledge(client, packet, reasonCodes)
