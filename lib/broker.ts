@@ -7,7 +7,6 @@ import type { Limits } from './base/limits.ts'
 import type { Metrics } from './base/metrics.ts'
 import { ReasonCode } from './base/reason-codes.ts'
 import { version } from './base/version.ts'
-
 import { streamConnectionInfo, withProxyAddress } from './connection/connection-info.ts'
 import { Connections } from './connection/connections.ts'
 import { readProxyHeader } from './connection/proxy/proxied-stream.ts'
@@ -25,7 +24,7 @@ import type { Logger } from './contract/logger.ts'
 import type { Message } from './contract/message.ts'
 import { LocalClient, type PublishOptions, type RequestOptions } from './host/local-client.ts'
 import type { LocalSubscription, SubscribeOptions } from './host/local-subscription.ts'
-import { brokerClosed, checkOptions, checkPlugin, checkStream } from './options/option-checks.ts'
+import { brokerClosed, checkListenerOptions, checkOptions, checkPlugin, checkStream } from './options/option-checks.ts'
 import type { BrokerOptions } from './options/options.ts'
 import { revalidate } from './protocol/subscribe/revalidate.ts'
 import { recover } from './recovery.ts'
@@ -155,7 +154,9 @@ export class Broker<Data = unknown, Attached = Data> {
   }
 
   /** A `handle` with a name of its own, or one that expects the PROXY protocol. */
-  listener ({ name, proxyProtocol = false }: ListenerOptions = {}): (stream: Duplex) => void {
+  listener (options: ListenerOptions = {}): (stream: Duplex) => void {
+    checkListenerOptions(options)
+    const { name, proxyProtocol = false } = options
     return stream => {
       checkStream(stream)
       if (proxyProtocol) this.#acceptProxied(stream, name)
@@ -173,8 +174,9 @@ export class Broker<Data = unknown, Attached = Data> {
     return this.#gate.attach(server, options, transport => { this.#connections.accept(transport) })
   }
 
-  /** Takes over one upgrade that the host has routed here, whatever its path. Never throws: what is wrong is answered on the socket. */
+  /** Takes over one upgrade that the host has routed here, whatever its path. What is wrong is answered on the socket. @throws MqttError for what is no socket */
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: UpgradeOptions = {}): void {
+    checkStream(socket)
     this.#gate.handleUpgrade(request, socket, head, options, transport => { this.#connections.accept(transport) })
   }
 
@@ -244,6 +246,7 @@ export class Broker<Data = unknown, Attached = Data> {
     if (this.#parts.isClosing) throw brokerClosed()
     checkPlugin('plugin', plugin)
     if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
+    this.#checkMethods(plugin.authenticationMethods ?? [])
     const unhook = plugin.hooks === undefined ? undefined : this.hook(plugin.hooks)
     try {
       this.#addMethods(plugin.authenticationMethods ?? [])
@@ -374,11 +377,15 @@ export class Broker<Data = unknown, Attached = Data> {
     }
   }
 
+  #checkMethods (methods: readonly AuthenticationMethod[]): void {
+    const names = [...this.#parts.authenticationMethods.keys(), ...methods.map(({ name }) => name)]
+    const twice = names.find((name, i) => names.indexOf(name) < i)
+    if (twice !== undefined) throw optionInvalid('authenticationMethods', 'methods with different names', twice)
+  }
+
   #addMethods (methods: readonly AuthenticationMethod[]): void {
-    for (const method of methods) {
-      if (this.#parts.authenticationMethods.has(method.name)) throw optionInvalid('authenticationMethods', 'methods with different names', method.name)
-      this.#parts.authenticationMethods.set(method.name, method)
-    }
+    this.#checkMethods(methods)
+    for (const method of methods) this.#parts.authenticationMethods.set(method.name, method)
   }
 
   #sweep (): void {

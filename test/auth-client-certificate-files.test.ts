@@ -128,7 +128,7 @@ t.test('law: bytes that are cut, or changed, are read or refused, and break noth
 
 t.test('options that are wrong throw at once', t => {
   const wrong: readonly (readonly [object, RegExp])[] = [
-    [{ identity: 'cn' }, /identity/], [{ crl: 'x' }, /"ca"/], [{ ca: '' }, /ca/], [{ ca: undefined }, /ca/], [{ require: true }, /unknown name/], [{ watch: 1 }, /watch/],
+    [{ identity: 'cn' }, /identity/], [{ crl: 'x' }, /"ca"/], [{ ca: '' }, /ca/], [{ ca: undefined }, /ca/], [{ require: true }, /is unknown, did you mean required/], [{ watch: 1 }, /watch/],
   ]
   for (const [options, message] of wrong) t.throws(() => clientCertificate(options), { code: ErrorCode.optionInvalid, message })
   t.end()

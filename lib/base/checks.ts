@@ -4,12 +4,17 @@ export function isObject (value: unknown): value is object {
   return typeof value === 'object' && value !== null
 }
 
+/** Whether a value may have options: not a list, a Map or a promise, which have none, and so none that is wrong. */
+export function isOptions (value: unknown): value is object {
+  return isObject(value) && !(Symbol.iterator in value) && !('then' in value)
+}
+
 /**
  * @param prefix of the names in errors, for options inside an option: `limits.`
  * @throws MqttError for what is no object, or an option that has none of those names: a misspelt one would be left out in silence
  */
 export function checkNames (options: object, names: readonly string[], prefix: string = ''): void {
-  if (!isObject(options) || Array.isArray(options)) throw optionInvalid(prefix.slice(0, -1) || 'options', 'an object', options)
+  if (!isOptions(options)) throw optionInvalid(prefix.slice(0, -1) || 'options', 'an object', options)
   for (const name of Object.keys(options)) {
     if (!names.includes(name)) throw optionUnknown(prefix + name, names)
   }

@@ -68,7 +68,7 @@ const names: ReadonlyMap<number, string> = new Map(Object.entries(ReasonCode).ma
 
 /** The name of a Reason Code for logs, `0x..` for one that the specification does not know. */
 export function reasonCodeName (reasonCode: number): string {
-  return names.get(reasonCode) ?? `0x${reasonCode.toString(16)}`
+  return names.get(reasonCode) ?? (typeof reasonCode === 'number' ? `0x${reasonCode.toString(16)}` : 'unknown')
 }
 
 /** Whether a value is a Reason Code of MQTT 5.0. */

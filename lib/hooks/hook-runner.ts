@@ -1,3 +1,4 @@
+import { isOptions } from '../base/checks.ts'
 import { ErrorCode, MqttError, NoAnswerInTime, optionInvalid, optionUnknown } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { Clock } from '../contract/clock.ts'
@@ -51,6 +52,7 @@ export class HookRunner {
    * @throws MqttError for a name that is no hook, since a misspelt `authorizePublish` would allow everything
    */
   add (hooks: Hooks): () => void {
+    if (!isOptions(hooks)) throw optionInvalid('hooks', 'an object of hooks', hooks)
     for (const [name, hook] of Object.entries(hooks)) checkHook(name, hook)
     this.#registered.push(hooks)
     this.#compile()

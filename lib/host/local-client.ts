@@ -9,7 +9,8 @@ import { brokerClosed, checkQos } from '../options/option-checks.ts'
 import { QoS, type MessageProperties } from '../packet/packets.ts'
 import type { BrokerServices } from '../protocol/client/broker-services.ts'
 import type { Origin } from '../protocol/client/origin.ts'
-import { checkedTopic, checkTopicName, checkMessageProperties, expiresAt, publishMessage } from '../protocol/publish/publish-message.ts'
+import { checkEncoding, checkProperties } from '../protocol/publish/message-properties.ts'
+import { checkedTopic, checkTopicName, expiresAt, publishMessage } from '../protocol/publish/publish-message.ts'
 import type { SessionServices } from '../session/session-services.ts'
 import { Session } from '../session/session.ts'
 import { PendingMessage } from '../store/pending-message.ts'
@@ -60,8 +61,9 @@ export class LocalClient {
     if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text, as in publish(topicName, payload, options), or a typed topic', typeof topicName)
     checkTopicName(this.#services, topicName)
     const topic = checkedTopic(this.#services, this.#services.topics.named(topicName))
+    checkProperties(properties)
     const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
-    if (properties !== undefined) checkProperties(message)
+    if (properties !== undefined) checkEncoded(message)
     if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
     const { cluster } = this.#services
     if (cluster?.rejoining !== undefined && (qos > QoS.atMostOnce || retain)) await cluster.rejoining
@@ -211,11 +213,10 @@ function bytesOf (payload: string | Uint8Array): Buffer {
 }
 
 /** What cannot be encoded is the caller's mistake, whatever the encoder calls it. */
-function checkProperties (message: Message): void {
+function checkEncoded (message: Message): void {
   try {
-    checkMessageProperties(message)
+    checkEncoding(message)
   } catch (cause) {
-    if (cause instanceof MqttError && cause.code === ErrorCode.optionInvalid) throw cause
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "properties" cannot be sent: ${reason}`, { cause })
   }

@@ -1,3 +1,4 @@
+import { checkNames, isObject } from '../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import type { AuthorizeResult, Hooks, MaybePromise } from '../contract/hooks.ts'
@@ -53,11 +54,13 @@ export function topic<const Pattern extends string, Schema extends StandardSchem
 export function topic<const Pattern extends string, Value> (
   pattern: Pattern, schema: undefined, options: { codec: PayloadCodec<Value> },
 ): TypedTopic<TopicParameters<Pattern>, Value, Value>
-export function topic (pattern: string, schema?: StandardSchema, { codec }: TopicOptions<unknown> = {}): TypedTopic<unknown, unknown, unknown> {
-  if (schema !== undefined && typeof (schema as Partial<StandardSchema>)['~standard']?.validate !== 'function') {
+export function topic (pattern: string, schema?: StandardSchema, options: TopicOptions<unknown> = {}): TypedTopic<unknown, unknown, unknown> {
+  checkNames(options, ['codec'])
+  const { codec } = options
+  if (schema !== undefined && typeof (schema as Partial<StandardSchema> | null)?.['~standard']?.validate !== 'function') {
     throw optionInvalid('schema', 'one with the Standard Schema interface', typeof schema)
   }
-  if (codec !== undefined && (typeof codec.encode !== 'function' || typeof codec.decode !== 'function')) {
+  if (codec !== undefined && (!isObject(codec) || typeof codec.encode !== 'function' || typeof codec.decode !== 'function')) {
     throw optionInvalid('codec', 'an object with the functions encode and decode', codec)
   }
   return new TypedTopic(new TopicPattern(pattern), schema, codec ?? (schema === undefined ? undefined : jsonCodec), undefined)
@@ -97,12 +100,13 @@ export class TypedTopic<Parameters, Output, Input> {
    * @throws MqttError `MQTT_OPTION_INVALID` for a name that is empty or has `/`, `+` or `#`
    */
   share (shareName: string): TypedTopic<Parameters, Output, Input> {
-    if (!/^[^/+#]+$/.test(shareName)) throw optionInvalid('shareName', 'a text without "/", "+" and "#", and not empty', shareName)
+    if (typeof shareName !== 'string' || !/^[^/+#]+$/.test(shareName)) throw optionInvalid('shareName', 'a text without "/", "+" and "#", and not empty', shareName)
     return new TypedTopic(this.#pattern, this.#schema, this.#codec, shareName)
   }
 
   /** What a message says, or why it does not fit; a promise where the schema has one. Never throws. */
   parse (message: Message): MaybePromise<TypedMessage<Parameters, Output> | InvalidMessage> {
+    if (typeof (message as Message | undefined)?.topicName !== 'string') return new InvalidMessage('what was given is no message')
     const { topicName } = message
     const parameters = this.match(topicName)
     if (parameters === undefined) return new InvalidMessage(`${shown(topicName)} is not matched by ${this.#pattern.filter}`)

@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, checkOneOf, isObject } from '../base/checks.ts'
+import { checkBoolean, checkNames, checkNumber, checkOneOf, checkText, isObject, isOptions } from '../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid, optionUnknown } from '../base/errors.ts'
 import { defaultLimits, type Limits } from '../base/limits.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
@@ -43,18 +43,23 @@ export function checkOptions (options: BrokerOptions & { readonly plugins?: unkn
   checkNumber('closeTimeoutMs', closeTimeoutMs, 0, 2 ** 31 - 1)
   checkOneOf('sharedSubscriptionStrategy', strategy, sharedSubscriptionStrategies)
   checkCluster(options)
-  if (options.durability !== undefined && typeof options.durability !== 'function') throw optionInvalid('durability', 'a function', options.durability)
+  checkFunction('durability', options.durability)
+  checkFunction('responseInformation', options.responseInformation)
+  checkText('serverReference', options.serverReference)
   checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
 }
 
 /** What the broker calls methods of: what has none would come to light at the first client, or never. */
-function checkObjects ({ plugins, persistence, logger, limits }: BrokerOptions & { readonly plugins?: unknown }): void {
+function checkObjects (options: BrokerOptions & { readonly plugins?: unknown }): void {
+  const { plugins, persistence, logger, limits } = options
   if (plugins !== undefined && !Array.isArray(plugins)) throw optionInvalid('plugins', 'a list of plugins', plugins)
   for (const [i, plugin] of (plugins ?? []).entries()) checkPlugin(`plugins[${i}]`, plugin)
   checkMethods('persistence', persistence, 'a store, such as lmdbPersistence({ path })', ['open', 'close'])
+  checkMethods('clock', options.clock, 'an object with the functions now, after and every', ['now', 'after', 'every'])
   checkMethods('logger', logger, 'an object with the functions debug, info, warn and error', ['debug', 'info', 'warn', 'error'])
-  if (limits !== undefined && !isObject(limits)) throw optionInvalid('limits', 'an object', limits)
+  if (limits !== undefined && !isOptions(limits)) throw optionInvalid('limits', 'an object', limits)
+  checkMethodList('authenticationMethods', options.authenticationMethods)
 }
 
 /** @throws MqttError for what is no plugin: a function that makes one has a `name` as well, and would guard nothing */
@@ -62,8 +67,32 @@ export function checkPlugin (option: string, plugin: unknown): void {
   if (typeof plugin === 'function') throw optionInvalid(option, `a plugin, not the function that makes one: call ${plugin.name || 'it'}(…)`, 'a function')
   if (!isObject(plugin)) throw optionInvalid(option, 'a plugin', plugin)
   if (plugin instanceof Promise) throw optionInvalid(option, 'a plugin, not a promise of one: await it', 'a promise')
-  const { name } = plugin as { readonly name?: unknown }
-  if (typeof name !== 'string' || name === '') throw optionInvalid(`${option}.name`, 'a text that is not empty', name)
+  const { name, setup, close, authenticationMethods } = plugin as Readonly<Partial<Record<'name' | 'setup' | 'close' | 'authenticationMethods', unknown>>>
+  checkText(`${option}.name`, name ?? '')
+  checkFunction(`${option}.setup`, setup)
+  checkFunction(`${option}.close`, close)
+  checkMethodList(`${option}.authenticationMethods`, authenticationMethods)
+}
+
+function checkFunction (option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') throw optionInvalid(option, 'a function', value)
+}
+
+/** A method without a name could be asked for by nobody, and one without `start` by everybody in vain. */
+function checkMethodList (option: string, methods: unknown): void {
+  if (methods === undefined) return
+  if (!Array.isArray(methods)) throw optionInvalid(option, 'a list of authentication methods', methods)
+  for (const [i, method] of (methods as unknown[]).entries()) {
+    checkMethods(`${option}[${i}]`, method ?? null, 'an authentication method, with a name and the function start', ['start'])
+    checkText(`${option}[${i}].name`, (method as { readonly name?: unknown }).name ?? '')
+  }
+}
+
+/** @throws MqttError that names the option */
+export function checkListenerOptions (options: { readonly name?: unknown, readonly proxyProtocol?: unknown }): void {
+  checkNames(options, ['name', 'proxyProtocol'])
+  checkText('name', options.name)
+  checkBoolean('proxyProtocol', options.proxyProtocol)
 }
 
 /** @throws MqttError for what cannot be read and written; a stream of another make will do */

@@ -23,6 +23,7 @@ const mappedBits = 96
  * @returns undefined when one of them is none
  */
 export function addressList (ranges: readonly string[]): AddressList | undefined {
+  if (!Array.isArray(ranges)) return undefined
   const networks = ranges.flatMap((range: unknown) => (typeof range === 'string' ? networkOf(range) : undefined) ?? [])
   if (networks.length < ranges.length) return undefined
   return {
@@ -46,7 +47,8 @@ export function addressPrefix (address: string, { ipv4, ipv6 }: PrefixLengths = 
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}${ipv4 === 32 ? '' : `/${ipv4}`}`
 }
 
-function groupsOf (text: string): Groups | undefined {
+function groupsOf (text: unknown): Groups | undefined {
+  if (typeof text !== 'string') return undefined
   const [address = ''] = text.split('%')
   if (isIPv4(address)) return [0, 0, 0, 0, 0, 0xffff, ...groupsOfIPv4(address)]
   return isIPv6(address) ? groupsOfIPv6(address) : undefined

@@ -1,3 +1,5 @@
+import { optionInvalid } from '../base/errors.ts'
+
 /**
  * A Map that holds no more than so many entries: over it the one that was set longest ago makes room. For whatever is remembered by names that come from
  * the network, so that nobody can fill the memory by making names up.
@@ -8,6 +10,7 @@ export class BoundedMap<K, V> extends Map<K, V> {
   /** @param maximum number of entries; 0 keeps none */
   constructor (maximum: number) {
     super()
+    if (!(maximum >= 0)) throw optionInvalid('maximum', 'a number, 0 or more', maximum) // without one it would hold everything
     this.#maximum = maximum
   }
 

@@ -31,6 +31,7 @@ export class TopicPattern {
 
   /** @throws MqttError `MQTT_OPTION_INVALID` for what is no pattern */
   constructor (pattern: string) {
+    if (typeof pattern !== 'string') throw optionInvalid('pattern', 'a text', pattern)
     this.#pattern = pattern
     this.#levels = pattern.split('/').map(patternLevel)
     const fault = textFault(pattern, protocolLimits) ?? levelsFault(this.#levels)
@@ -40,7 +41,7 @@ export class TopicPattern {
 
   /** The parameters in a Topic Name; undefined when the filter does not match it. Linear in the name's length. */
   match (topicName: string): Record<string, string | readonly string[]> | undefined {
-    return topicMatches(this.filter, topicName) ? this.#parametersIn(topicName) : undefined
+    return typeof topicName === 'string' && topicMatches(this.filter, topicName) ? this.#parametersIn(topicName) : undefined
   }
 
   /**

@@ -69,6 +69,7 @@ export class Members<Data> {
  * @throws MqttError when there are none, or two have one name
  */
 export function combination<Data> (name: string, plugins: readonly Plugin<Data>[], register: Register<Data>): Combination<Data> {
+  if (!isList(plugins)) throw optionInvalid('plugins', 'a list of plugins', plugins)
   if (plugins.length === 0) throw optionInvalid('plugins', 'a list of plugins that is not empty', '[]')
   for (const plugin of plugins as readonly unknown[]) if (!isPlugin(plugin)) throw optionInvalid('plugins', 'a list of plugins', plugin)
   const names = plugins.map(plugin => plugin.name)
@@ -83,6 +84,9 @@ export function combination<Data> (name: string, plugins: readonly Plugin<Data>[
     close: () => members.close(),
   }
 }
+
+// Array.isArray would make the elements `any`.
+function isList (value: unknown): boolean { return Array.isArray(value) }
 
 function isPlugin (value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'name' in value && typeof value.name === 'string'

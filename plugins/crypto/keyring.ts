@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { checkTopicFilter, optionInvalid, systemClock, type Clock } from '../../lib/index.ts'
+import { checkNames, checkTopicFilter, optionInvalid, systemClock, type Clock } from '../../lib/index.ts'
 import { decodeContent, encodeContent, type Content, type Properties } from './content.ts'
 import { CryptoError, CryptoErrorCode } from './errors.ts'
 import { envelopeOf, isSealed, readSeal, sealProperties, unsealedProperties } from './seal.ts'
@@ -55,6 +55,7 @@ export class Keyring {
    * @throws MqttError for entries that are wrong; then the former ones stay
    */
   replace (entries: readonly KeyringEntry[]): void {
+    if (!Array.isArray(entries)) throw optionInvalid('entries', 'a list of { filter, keys }', entries)
     const made = entries.map(entryOf).sort((one, other) => bySpecificity(one.filter, other.filter))
     const twice = made.find(({ filter }, index) => made[index + 1]?.filter === filter)
     if (twice !== undefined) throw optionInvalid('filter', 'different Topic Filters', twice.filter)
@@ -148,6 +149,7 @@ function boundTo (keyId: string, topicName: string): Buffer {
 function isExact ({ filter }: Entry): boolean { return !/[+#]/.test(filter) }
 
 function entryOf (entry: KeyringEntry): Entry {
+  checkNames(entry, ['filter', 'keys', 'plain'], 'entry.')
   const filter = checkTopicFilter('filter', entry.filter)
   const expression = expressionOf(filter)
   if ('plain' in entry) {
@@ -164,7 +166,9 @@ function entryOf (entry: KeyringEntry): Entry {
 function isList (value: unknown): boolean { return Array.isArray(value) && value.length > 0 }
 
 /** The key's own bytes stay here and go into no error. */
-function heldKeyOf (filter: string, { id, key, notAfter = Infinity }: Key): HeldKey {
+function heldKeyOf (filter: string, given: Key): HeldKey {
+  checkNames(given, ['id', 'key', 'notAfter'], 'key.')
+  const { id, key, notAfter = Infinity } = given
   const idLength = typeof id === 'string' ? Buffer.byteLength(id) : 0
   if (idLength < 1 || idLength > 255) throw optionInvalid(`id of a key of ${filter}`, 'a text of 1 to 255 bytes', typeof id)
   if (!((key as unknown) instanceof Uint8Array) || key.length !== keyLength) throw optionInvalid(`key ${id} of ${filter}`, `${keyLength} bytes`, 'something else')

@@ -66,6 +66,7 @@ export function settle (options: HttpAuthOptions): Settings {
   for (const name of Object.keys(choices) as (keyof typeof choices)[]) checkOneOf(name, settings[name], choices[name])
   checkText('name', settings.name)
   checkHeaders(settings.headers)
+  if (options.tls !== undefined && (typeof options.tls !== 'object' || options.tls as unknown === null)) throw optionInvalid('tls', 'an object of options of TLS', typeof options.tls)
   return { ...settings, url: urlOf('url', options.url), authorizeUrl: options.authorizeUrl === undefined ? undefined : urlOf('authorizeUrl', options.authorizeUrl), tls: options.tls }
 }
 
@@ -78,7 +79,7 @@ function urlOf (name: string, text: unknown): URL {
 }
 
 function checkHeaders (headers: unknown): void {
-  if (typeof headers !== 'object' || headers === null) throw optionInvalid('headers', 'an object of texts', typeof headers)
+  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) throw optionInvalid('headers', 'an object of texts', typeof headers)
   for (const [name, value] of Object.entries(headers)) {
     try {
       validateHeaderName(name)

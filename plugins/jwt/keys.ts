@@ -66,7 +66,15 @@ function keySet (jwks: string | URL | JSONWebKeySet | undefined, settings: Setti
   const place = jwks instanceof URL ? jwks.href : jwks
   if (typeof place !== 'string') return new FixedKeys(createLocalJWKSet(parseKeySet(JSON.stringify(place), fault => optionInvalid('jwks', 'a JSON Web Key Set', fault))))
   if (/^https?:/i.test(place)) return new RemoteKeys(checkUrl(place), settings.keySet)
-  return new FileKeys(place.startsWith('file:') ? fileURLToPath(place) : place, settings.watch)
+  return new FileKeys(place.startsWith('file:') ? pathOf(place) : place, settings.watch)
+}
+
+function pathOf (url: string): string {
+  try {
+    return fileURLToPath(url)
+  } catch {
+    throw optionInvalid('jwks', 'a file: URL of a file on this machine', url)
+  }
 }
 
 function checkUrl (place: string): URL {

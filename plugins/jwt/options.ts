@@ -118,7 +118,25 @@ export function checkOptions (options: JwtOptions): Settings {
   checkEach('keySet.', options.keySet ?? {}, keySetChecks)
   const given = ['secret', 'key', 'jwks'].filter(name => options[name as keyof JwtOptions] !== undefined)
   if (given.length !== 1) throw optionInvalid('secret, key, jwks', 'one of the three', given.length === 0 ? 'none' : given.join(' and '))
+  checkPlace(options)
+  checkPeriods(options.keySet)
   return { ...defaults, ...options, sources: listed(options.from ?? 'password'), keySet: { ...keySetDefaults, ...options.keySet } }
+}
+
+/** What would be left out in silence: only a URL is asked again, and only a file is watched. */
+function checkPlace ({ jwks, keySet, watch }: JwtOptions): void {
+  const place = jwks instanceof URL ? jwks.href : jwks
+  const scheme = typeof place === 'string' ? /^([a-z][a-z\d+.-]+):/i.exec(place)?.[1]?.toLowerCase() : undefined
+  const isUrl = scheme === 'http' || scheme === 'https'
+  if (scheme !== undefined && !isUrl && scheme !== 'file') throw optionInvalid('jwks', 'an http: or https: URL, the path of a file, or a key set', `one with ${scheme}:`)
+  if (keySet !== undefined && !isUrl) throw optionInvalid('keySet', 'absent where "jwks" is no URL', keySet)
+  if (watch === true && (typeof place !== 'string' || isUrl)) throw optionInvalid('watch', 'false where "jwks" is no file', watch)
+}
+
+function checkPeriods (keySet: KeySetOptions = {}): void {
+  const { refreshSeconds, staleSeconds, cooldownSeconds } = { ...keySetDefaults, ...keySet }
+  if (staleSeconds < refreshSeconds) throw optionInvalid('keySet.staleSeconds', `refreshSeconds (${refreshSeconds}) or more: in between nobody would be let in`, staleSeconds)
+  if (keySet.cooldownSeconds !== undefined && cooldownSeconds > refreshSeconds) throw optionInvalid('keySet.cooldownSeconds', `refreshSeconds (${refreshSeconds}) or less: it is the least time between two requests`, cooldownSeconds)
 }
 
 function listed (from: TokenSource | readonly TokenSource[]): readonly TokenSource[] {

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { ErrorCode, MessageCodec, MqttError, ReasonCode, silentLogger, storeFailed, storeInUse } from '../../lib/index.ts'
+import { checkBoolean, checkNames, checkOneOf, MessageCodec, optionInvalid, silentLogger, storeFailed, storeInUse } from '../../lib/index.ts'
 import type { Changes, ClaimedSession, DeliveryRecord, Logger, Message, Store, StoredSession, StoreState } from '../../lib/index.ts'
 import { ChangeEncoder } from './changes.ts'
 import { currentBoot } from './disk/checkpoint.ts'
@@ -178,12 +178,11 @@ class LmdbStore implements Store {
   }
 }
 
-function check ({ path, durability = 'power', commitDelayMs = 0 }: LmdbOptions): void {
-  if (typeof path !== 'string' || path === '') throw invalid('path', 'the name of a directory', path)
-  if (!['power', 'process'].includes(durability)) throw invalid('durability', '"power" or "process"', durability)
-  if (!(commitDelayMs >= 0 && commitDelayMs <= 60_000)) throw invalid('commitDelayMs', 'a number from 0 to 60000', commitDelayMs)
-}
-
-function invalid (option: string, expected: string, got: unknown): MqttError {
-  return new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "${option}" must be ${expected}, got ${JSON.stringify(got)}`)
+function check (options: LmdbOptions): void {
+  checkNames(options, ['path', 'durability', 'commitDelayMs', 'readOnly'])
+  checkBoolean('readOnly', options.readOnly)
+  const { path, durability = 'power', commitDelayMs = 0 } = options
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) throw optionInvalid('path', 'the name of a directory', path)
+  checkOneOf('durability', durability, ['power', 'process'])
+  if (!(typeof commitDelayMs === 'number' && commitDelayMs >= 0 && commitDelayMs <= 60_000)) throw optionInvalid('commitDelayMs', 'a number from 0 to 60000', commitDelayMs)
 }

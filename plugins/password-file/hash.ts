@@ -1,4 +1,5 @@
 import * as crypto from 'node:crypto'
+import { checkOneOf, optionInvalid } from '../../lib/index.ts'
 
 /** A hash of a password taken apart: what checks a password against it. */
 export interface PasswordHash {
@@ -62,6 +63,8 @@ export function hashFault (text: string): string {
 
 /** Makes a hash of a password, with a salt of its own. Scrypt (RFC 7914) by default. */
 export async function hashPassword (password: string, format: HashFormat = 'scrypt'): Promise<string> {
+  if (typeof password !== 'string' && !((password as unknown) instanceof Uint8Array)) throw optionInvalid('password', 'a text', typeof password)
+  checkOneOf('format', format, ['scrypt', 'sha512-pbkdf2'])
   const salt = crypto.randomBytes(format === 'scrypt' ? 16 : mosquittoSaltLength)
   const parameters = format === 'scrypt' ? `scrypt$${scryptCost.N}$${scryptCost.r}$${scryptCost.p}` : `$7$${pbkdf2Iterations}`
   const start = `${parameters}$${salt.toString('base64')}$`

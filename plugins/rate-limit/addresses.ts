@@ -11,7 +11,7 @@ export class Addresses {
   /** @throws MqttError for what is no network */
   constructor (allow: readonly string[], lengths: Partial<PrefixLengths>) {
     const allowed = addressList(allow)
-    if (allowed === undefined) throw optionInvalid('allow', 'addresses or networks such as 10.0.0.0/8', allow.join(', '))
+    if (allowed === undefined) throw optionInvalid('allow', 'a list of addresses or networks such as 10.0.0.0/8', Array.isArray(allow) ? allow.map(String).join(', ') : allow)
     this.#allowed = allowed
     this.#lengths = { ipv4: 32, ipv6: 64, ...lengths }
   }
@@ -33,6 +33,7 @@ export class Addresses {
    * @throws MqttError for anything else, a wider network above all, of which only a part would be meant
    */
   named (text: string): string {
+    if (typeof text !== 'string') throw optionInvalid('address', 'an address', text)
     const [address = ''] = text.split('/')
     const place = addressPrefix(address, this.#lengths)
     if (place === undefined || (text.includes('/') && text !== place)) throw optionInvalid('address', `an address, or ${place ?? 'a network such as 2001:db8:0:1::/64'}`, text)

@@ -50,7 +50,7 @@ export function rateLimit<Data = unknown> (options: RateLimitOptions<Data> = {})
     setup (broker) { host.broker = broker },
     bans: () => gate.bans(),
     ban (address, milliseconds) {
-      if (!(milliseconds > 0)) throw optionInvalid('milliseconds', 'a positive number', milliseconds)
+      if (!(typeof milliseconds === 'number' && milliseconds > 0)) throw optionInvalid('milliseconds', 'a positive number', milliseconds)
       gate.ban(address, milliseconds)
     },
     unban: address => gate.unban(address),

@@ -1,4 +1,4 @@
-import { checkNames, checkNumber, checkOneOf, optionInvalid, type ClientInfo, type PrefixLengths } from '../../lib/index.ts'
+import { checkNames, checkNumber, checkOneOf, checkText, optionInvalid, type ClientInfo, type PrefixLengths } from '../../lib/index.ts'
 
 /** How fast connections may come from one address. */
 export interface ConnectionLimits {
@@ -92,6 +92,7 @@ const names = ['name', 'connections', 'concurrent', 'failedLogins', 'publishes',
 /** @throws MqttError for an unknown name or a value out of its bounds */
 export function checkOptions (options: RateLimitOptions<never>): void {
   checkNames(options, names)
+  checkText('name', options.name)
   checkNumber('concurrent', options.concurrent, 1, 1e9)
   checkNumber('maximumEntries', options.maximumEntries, 100, 1e8)
   const { connections, failedLogins, flapping, addressPrefix, publishes } = options
@@ -105,6 +106,8 @@ export function checkOptions (options: RateLimitOptions<never>): void {
 
 /** @throws MqttError for an unknown name or a value out of its bounds, or where neither rate is given */
 export function checkPublishLimits (limits: PublishLimits): void {
+  if (typeof limits !== 'object' || limits as unknown === null) throw optionInvalid('publishes', 'an object, or a function', limits)
+  checkNames(limits, ['action', ...Object.keys(bounds.publishes)], 'publishes.')
   const { action, ...numbers } = limits
   checkPart('publishes', numbers)
   checkOneOf('publishes.action', action, ['delay', 'refuse', 'disconnect'])

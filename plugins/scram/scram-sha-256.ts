@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import {
-  ErrorCode, MqttError, ReasonCode,
+  checkNames, ErrorCode, MqttError, ReasonCode,
   type Accept, type AuthenticationMethod, type Continue, type Deny, type Exchange, type ExchangeRequest, type MaybePromise,
 } from '../../lib/index.ts'
 import { saslPrepare } from './saslprep.ts'
@@ -53,6 +53,11 @@ const keyLength = 32
  * @example createBroker({ authenticationMethods: [scramSha256({ credentials: username => users.get(username) })] })
  */
 export function scramSha256<Data = unknown> (options: ScramOptions<Data>): AuthenticationMethod<Data> {
+  checkNames(options, ['credentials', 'iterations', 'secret', 'nonce'])
+  const { credentials, secret, nonce }: { credentials?: unknown, secret?: unknown, nonce?: unknown } = options
+  if (typeof credentials !== 'function') throw optionInvalid('"credentials" must be a function')
+  if (secret !== undefined && !Buffer.isBuffer(secret)) throw optionInvalid('"secret" must be a Buffer')
+  if (nonce !== undefined && typeof nonce !== 'function') throw optionInvalid('"nonce" must be a function')
   const settings: ExchangeSettings<Data> = {
     credentials: options.credentials,
     iterations: iterationsOf(options.iterations),
@@ -68,7 +73,9 @@ export function scramSha256<Data = unknown> (options: ScramOptions<Data>): Authe
  * `MQTT_OPTION_INVALID` below 4,096 iterations (RFC 7677 section 4) and for a password that SASLprep prohibits.
  */
 export async function deriveScramCredentials (password: string, options: { salt?: Buffer, iterations?: number } = {}): Promise<ScramCredentials<never>> {
-  const prepared = saslPrepare(password)
+  checkNames(options, ['salt', 'iterations'])
+  if (options.salt !== undefined && !Buffer.isBuffer(options.salt)) throw optionInvalid('"salt" must be a Buffer')
+  const prepared = typeof (password as unknown) === 'string' ? saslPrepare(password) : undefined
   if (prepared === undefined) throw optionInvalid('"password" must be text without control characters, and not empty')
   const iterations = checkIterations(options.iterations)
   const salt = options.salt ?? randomBytes(saltLength)
@@ -225,7 +232,7 @@ function iterationsOf (given: ScramOptions['iterations']): (username: string) =>
 }
 
 function checkIterations (iterations: number = defaultIterations): number {
-  if (!Number.isSafeInteger(iterations) || iterations < minimumIterations) throw optionInvalid(`"iterations" must be ${minimumIterations} or more`)
+  if (!Number.isSafeInteger(iterations) || iterations < minimumIterations || iterations >= 2 ** 31) throw optionInvalid(`"iterations" must be ${minimumIterations} or more, below 2,147,483,648`)
   return iterations
 }
 

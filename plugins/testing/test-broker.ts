@@ -1,5 +1,5 @@
 import { AssertionError } from 'node:assert'
-import { createBroker, memoryStore, optionInvalid, type Broker, type BrokerOptions, type Plugin } from '../../lib/index.ts'
+import { checkNumber, createBroker, memoryStore, optionInvalid, type Broker, type BrokerOptions, type Plugin } from '../../lib/index.ts'
 import { FakeClock, settled } from './fake-clock.ts'
 import { FaultStore } from './fault-store.ts'
 import { leakedHandles, openHandles } from './leaks.ts'
@@ -28,8 +28,11 @@ export interface TestBrokerOptions<Data = unknown> extends Omit<BrokerOptions<Da
  * @throws whatever `createBroker` throws
  */
 export async function createTestBroker<Data = unknown> (options: TestBrokerOptions<Data> = {}): Promise<TestBroker<Data>> {
+  if (typeof options !== 'object' || options as unknown === null || Symbol.iterator in options || 'then' in options) throw optionInvalid('options', 'an object', options)
   const { clock = new FakeClock(), persistence = memoryStore(), patienceMs = 1_000, ...rest } = options
   if ('emitter' in options) throw optionInvalid('emitter', 'absent: a test broker is one alone', 'one')
+  if (!((clock as unknown) instanceof FakeClock)) throw optionInvalid('clock', 'a FakeClock', clock)
+  checkNumber('patienceMs', patienceMs, 0, 2 ** 31 - 1)
   const handles = openHandles()
   const log = new MemoryLogger()
   const store = new FaultStore(persistence, clock)

@@ -2,7 +2,8 @@ import type { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { Server } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
-import { optionInvalid, optionUnknown } from '../../base/errors.ts'
+import { checkNames, checkText, isObject } from '../../base/checks.ts'
+import { optionInvalid } from '../../base/errors.ts'
 import type { MaybePromise } from '../../contract/hooks.ts'
 
 /** Lets an upgrade through, and says who came. */
@@ -67,16 +68,17 @@ const ofUpgrade: readonly string[] = ['identity', ...common]
 
 /** @throws MqttError for a server of streams: it has no upgrades, so Clients would wait for ever */
 export function checkHttpServer (server: EventEmitter): void {
+  if (!isObject(server) || typeof (server as Partial<EventEmitter>).prependListener !== 'function') throw optionInvalid('server', 'a server of node:http, node:https or node:http2', server)
   const prototype: unknown = Object.getPrototypeOf(server)
   if (prototype === Server.prototype || prototype === TlsServer.prototype) throw optionInvalid('server', 'a server of node:http, node:https or node:http2; what net and tls accept goes to broker.handle', 'one of node:net or node:tls')
 }
 
 /** @throws MqttError that names the first option that is wrong */
 export function checkWebSocketOptions (options: WebSocketOptions): void {
-  const { path = '/mqtt' } = options
-  const isRight = typeof path === 'function' || /^\/[^?#]*$/.test(path)
-  if (!isRight) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
   check(options, ofAttach)
+  const { path = '/mqtt' } = options
+  const isRight = typeof path === 'function' || typeof path === 'string' && /^\/[^?#]*$/.test(path)
+  if (!isRight) throw optionInvalid('path', 'a path that begins with "/" and has no query', path)
 }
 
 /** @throws MqttError that names the first option that is wrong */
@@ -84,11 +86,12 @@ export function checkUpgradeOptions (options: UpgradeOptions): void { check(opti
 
 /** A misspelt `origin` would let every page in. */
 function check (options: AnyOptions, known: readonly string[]): void {
-  const { origin, verify, trustProxy } = options
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw optionUnknown(name, known)
+  checkNames(options, known)
+  const { origin, verify, trustProxy, listener } = options
+  checkText('listener', listener)
   if (typeof origin !== 'function') checkOrigins(origin)
   if (verify !== undefined && typeof verify !== 'function') throw optionInvalid('verify', 'a function', verify)
-  if (typeof trustProxy === 'number' && !(Number.isInteger(trustProxy) && trustProxy >= 0)) {
+  if (trustProxy !== undefined && typeof trustProxy !== 'boolean' && !(Number.isInteger(trustProxy) && trustProxy >= 0)) {
     throw optionInvalid('trustProxy', 'a boolean or a number of proxies', trustProxy)
   }
 }

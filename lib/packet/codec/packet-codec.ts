@@ -1,4 +1,6 @@
+import { ErrorCode, MqttError, optionInvalid } from '../../base/errors.ts'
 import { defaultLimits } from '../../base/limits.ts'
+import { ReasonCode } from '../../base/reason-codes.ts'
 import { TopicTable } from '../../topic/topic.ts'
 import { Decoder } from './decoder.ts'
 import { encode } from './encoder.ts'
@@ -12,19 +14,28 @@ export class PacketCodec {
   readonly #decoder: Decoder
 
   constructor (protocolVersion: ProtocolVersion) {
+    if (![3, 4, 5].includes(protocolVersion)) throw optionInvalid('protocolVersion', '3, 4 or 5', protocolVersion)
     this.protocolVersion = protocolVersion
     this.#decoder = new Decoder(new TopicTable(64), { ...defaultLimits, maximumConnectSize: largest, maximumPacketSize: largest })
     this.#decoder.protocolVersion = protocolVersion
   }
 
   /** @throws MqttError for what cannot be encoded */
-  encode (packet: Packet): Buffer { return encode(packet, this.protocolVersion) }
+  encode (packet: Packet): Buffer {
+    try {
+      return encode(packet, this.protocolVersion)
+    } catch (cause) {
+      if (cause instanceof MqttError) throw cause
+      throw new MqttError(ErrorCode.optionInvalid, ReasonCode.implementationSpecificError, `option "packet" cannot be encoded: ${String(cause)}`, { cause })
+    }
+  }
 
   /**
    * The packets that are whole with these bytes; what is left waits for the next ones. Payloads are slices of `chunk`.
    * @throws MqttError for what is no packet, after which nothing more can be decoded
    */
   decode (chunk: Buffer): Packet[] {
+    if (!Buffer.isBuffer(chunk)) throw optionInvalid('chunk', 'a Buffer', chunk)
     const packets: Packet[] = []
     this.#decoder.push(chunk)
     for (let packet = this.#decoder.next(); packet !== undefined; packet = this.#decoder.next()) packets.push(packet)

@@ -1,15 +1,15 @@
-import { isObject } from '../../base/checks.ts'
-import { ErrorCode, MqttError, optionInvalid, optionUnknown, protocolError } from '../../base/errors.ts'
+import { ErrorCode, MqttError, protocolError } from '../../base/errors.ts'
 import { ReasonCode } from '../../base/reason-codes.ts'
 import type { MaybePromise, MessagePatch } from '../../contract/hooks.ts'
 import { Message, Origin as MessageOrigin } from '../../contract/message.ts'
 import { checkMessagePatch } from '../../hooks/answers.ts'
-import { QoS, type MessageProperties, type Properties } from '../../packet/packets.ts'
+import { QoS } from '../../packet/packets.ts'
 import { PendingMessage } from '../../store/pending-message.ts'
 import { topicNameFault } from '../../topic/topic-name.ts'
 import type { Topic } from '../../topic/topic.ts'
 import type { BrokerServices } from '../client/broker-services.ts'
 import type { Origin } from '../client/origin.ts'
+import { checkEncoding, checkProperties } from './message-properties.ts'
 
 /** What became of a message: a Reason Code, or what its publisher has to wait for before it is told one. */
 export type Published = ReasonCode | PendingMessage
@@ -88,34 +88,16 @@ function patched (services: BrokerServices, message: Message, patch: MessagePatc
   if (!Buffer.isBuffer(payload)) throw new TypeError('payload must be a Buffer, such as Buffer.from(text)')
   if (!qosValues.has(qos)) throw new TypeError('qos must be 0, 1 or 2')
   if (typeof retain !== 'boolean') throw new TypeError('retain must be true or false')
+  checkProperties(patch.properties)
   const topic = patch.topicName === undefined ? message.topic : checkedTopic(services, services.topics.named(patch.topicName))
   const expiry = patch.properties?.messageExpiryInterval
   const changed = message.with({ payload, qos, retain, properties }, topic, expiry === undefined ? message.expiresAt : expiresAt(services, expiry))
-  checkMessageProperties(changed)
+  checkEncoding(changed)
   if (message.origin !== 0) changed.origin = message.origin // a Will Message stays one
   return changed
 }
 
-/** @throws MqttError, or TypeError, for properties that there are not, or that cannot be encoded, which would come to light at the first subscriber only */
-export function checkMessageProperties (message: Message): void {
-  const { properties } = message
-  if (properties !== undefined && !isObject(properties)) throw optionInvalid('properties', 'an object', properties)
-  for (const name in properties) {
-    if (!messageProperties.has(name) && !arriving.has(name) && Object.hasOwn(properties, name)) throw optionUnknown(`properties.${name}`, messageProperties)
-  }
-  const expiry = properties?.messageExpiryInterval
-  if (expiry !== undefined && !(Number.isInteger(expiry) && expiry >= 0 && expiry <= 0xffffffff)) throw new TypeError('messageExpiryInterval must be seconds, 0 to 0xFFFFFFFF')
-  if (message.encodedProperties.length > longestProperties) throw new TypeError(`properties must not take more than ${longestProperties} bytes`)
-}
-
-const messageProperties: ReadonlySet<string> = new Set<keyof MessageProperties>([
-  'payloadFormatIndicator', 'messageExpiryInterval', 'contentType', 'responseTopic', 'correlationData', 'userProperties',
-])
-/** What else the properties of a message may have that has come in, and is passed on. */
-const arriving: ReadonlySet<string> = new Set<keyof Properties>(['topicAlias', 'subscriptionIdentifiers', 'willDelayInterval'])
-
 const qosValues: ReadonlySet<unknown> = new Set(Object.values(QoS))
-const longestProperties = 1024 * 1024
 
 function refusalOf (error: unknown): ReasonCode {
   if (error instanceof MqttError) return error.reasonCode

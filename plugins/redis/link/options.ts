@@ -1,5 +1,5 @@
 import { Redis, type Cluster, type RedisOptions as ConnectionOptions } from 'ioredis'
-import { ErrorCode, MqttError, ReasonCode } from '../../../lib/index.ts'
+import { checkNames, ErrorCode, MqttError, ReasonCode } from '../../../lib/index.ts'
 
 /** Where {@link redisPersistence} and {@link redisEmitter} keep what brokers share. */
 export interface RedisOptions {
@@ -28,6 +28,7 @@ export type Settings = Required<RedisOptions>
 /** @throws MqttError `MQTT_OPTION_INVALID`, naming the option */
 export function settingsOf (options: RedisOptions): Settings {
   if (!isObject(options)) throw invalid('redis', 'given, in an object of options', options)
+  checkNames(options, ['redis', 'prefix', 'leaseMs', 'commitDelayMs'])
   const { redis, prefix = 'myelin', leaseMs = 8_000, commitDelayMs = 0 } = options
   checkRedis(redis)
   if (typeof prefix !== 'string' || !/^[^{}]+$/.test(prefix)) throw invalid('prefix', 'a text without braces', prefix)
@@ -38,7 +39,7 @@ export function settingsOf (options: RedisOptions): Settings {
 
 function checkRedis (redis: unknown): void {
   const isUrl = typeof redis === 'string' && /^rediss?:\/\//.test(redis) && URL.canParse(redis)
-  if (!isUrl && !isObject(redis)) throw invalid('redis', 'a URL such as "redis://127.0.0.1:6379", options of ioredis or an instance of it', redis)
+  if (!isUrl && (!isObject(redis) || Symbol.iterator in (redis as object) || redis instanceof Promise)) throw invalid('redis', 'a URL such as "redis://127.0.0.1:6379", options of ioredis or an instance of it', redis)
 }
 
 function checkNumber (option: string, value: unknown, least: number, most: number): void {
