@@ -189,6 +189,21 @@ t.test('onPublish: a message that is answered is a patch', async t => {
   await t.resolves(broker.publish('a', 'x'))
 })
 
+/** As `{ ...message, … }` does where no linter looks. */
+function spread (message: Message | undefined, changes: object): never { return Object.assign({}, message, changes) as never }
+
+t.test('a message may be spread into a patch, and into options: what else it has is nobody\'s mistake', async t => {
+  const { broker } = await startBroker(t, { hooks: { onPublish: ({ message }) => spread(message, { retain: false }) } })
+  const passed: Message[] = []
+  broker.subscribe('a', message => broker.publish('b', message.payload, spread(message, { qos: 0 })))
+  broker.subscribe('b', message => { passed.push(message) }, { qos: 1 })
+  await broker.publish('a', 'x', { qos: 1, retain: true, properties: { contentType: 'text/plain' } })
+  await settled()
+  t.match(passed, [{ topicName: 'b', qos: 0, retain: false, properties: { contentType: 'text/plain' } }])
+  await t.rejects(broker.publish('a', 'x', wrong({ topic: 'b' })), { code: ErrorCode.optionInvalid, message: /"topic" is unknown/ })
+  await t.rejects(broker.publish('a', 'x', spread(passed[0], { qso: 1 })), { code: ErrorCode.optionInvalid, message: /"qso" is unknown, did you mean qos\?/ })
+})
+
 t.test('errors say what was given, not all of it, and not what is in it', async t => {
   const cases: readonly (readonly [given: unknown, shown: string])[] = [
     ['x'.repeat(1e6), `"${'x'.repeat(200)}…"`], [Object.create(null), 'an object'], [() => 1, 'a function'], [[], 'an empty list'], [[1], 'a list'], [Symbol('s'), 'Symbol(s)'], [null, 'null'],

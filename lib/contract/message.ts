@@ -3,7 +3,7 @@ import type { MessageProperties, QoS } from '../packet/packets.ts'
 import type { Pieces } from '../packet/data/pieces.ts'
 import { encodeMessageProperties } from '../packet/control-packets/publish-encoder.ts'
 import { emptyBytes } from '../packet/data/reader.ts'
-import type { Topic } from '../topic/topic.ts'
+import { Topic } from '../topic/topic.ts'
 
 /** What a PUBLISH, a Will or the host says of a message. */
 export interface MessageContent {
@@ -124,6 +124,12 @@ export class Message {
     return new Message({ payload, qos, retain, properties, ...changes }, topic, this.publisher, expiresAt)
   }
 }
+
+/** Fields of a message that are no part of its content: they come along where one is spread into an object, `{ ...message, retain: false }`. */
+export const messageFields: readonly string[] = ['topic', 'expiresAt', 'publisher', 'pending', 'origin', 'pieces']
+
+/** Whether a message was spread into an object. */
+export function isOfMessage (value: object): boolean { return 'topic' in value && value.topic instanceof Topic }
 
 function kept (bytes: Buffer): Buffer { return bytes.length * 2 < bytes.buffer.byteLength ? keptCopy(bytes) : bytes }
 

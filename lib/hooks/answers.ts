@@ -3,6 +3,7 @@ import { optionInvalid } from '../base/errors.ts'
 import { isReasonCode, ReasonCode } from '../base/reason-codes.ts'
 import type { Accept, Continue } from '../contract/authentication.ts'
 import type { Allow, AuthenticateResult, ConnectPatch, Deny, MessagePatch } from '../contract/hooks.ts'
+import { isOfMessage, messageFields } from '../contract/message.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 
 /** Of both kinds: `{ allow: isRight, username, reasonCode }` is one of them at a time. */
@@ -11,6 +12,7 @@ const ofStep: readonly (keyof Accept | keyof Deny)[] = [...ofVerdict, 'authentic
 const ofConnectPatch: readonly (keyof ConnectPatch)[] = ['keepAlive', 'sessionExpiryInterval', 'responseInformation', 'userProperties']
 const ofSubscribePatch: readonly (keyof SubscriptionOptions)[] = ['qos', 'noLocal', 'retainAsPublished', 'retainHandling', 'subscriptionIdentifier']
 const ofMessagePatch: readonly (keyof MessagePatch)[] = ['topicName', 'payload', 'qos', 'retain', 'properties']
+const ofSpreadMessage: readonly string[] = [...ofMessagePatch, ...messageFields]
 
 /**
  * What `authenticate` answered, looked at for hosts that write JavaScript: what is misspelt, or of another type, would let in whom it should not, or for longer.
@@ -84,6 +86,6 @@ export function checkSubscribePatch (patch: Partial<SubscriptionOptions>): void 
 export function checkMessagePatch (patch: MessagePatch): void {
   if (typeof patch !== 'object') throw optionInvalid('patch', 'an object', patch)
   for (const name in patch) {
-    if (name !== 'topicName' && name !== 'payload' && name !== 'qos' && name !== 'retain' && name !== 'properties') checkNames(patch, ofMessagePatch, 'patch.')
+    if (name !== 'topicName' && name !== 'payload' && name !== 'qos' && name !== 'retain' && name !== 'properties') checkNames(patch, isOfMessage(patch) ? ofSpreadMessage : ofMessagePatch, 'patch.')
   }
 }

@@ -266,5 +266,3 @@ function isThenable (value: unknown): value is PromiseLike<never> {
 function notLetIn ({ error }: Failure): MqttError {
   return new MqttError(error.code, ReasonCode.notAuthorized, error.message, { cause: error.cause })
 }
-
-

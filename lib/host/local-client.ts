@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { checkBoolean, checkNames, checkNumber, isObject } from '../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
-import { Message } from '../contract/message.ts'
+import { isOfMessage, Message, messageFields } from '../contract/message.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
 import { brokerClosed, checkQos } from '../options/option-checks.ts'
@@ -38,6 +38,7 @@ export interface RequestOptions extends PublishOptions {
 }
 
 const publishOptions: readonly (keyof PublishOptions)[] = ['qos', 'retain', 'properties']
+const ofSpreadMessage: readonly string[] = [...publishOptions, ...messageFields]
 const requestOptions: readonly (keyof RequestOptions)[] = [...publishOptions, 'timeoutMs', 'signal', 'responseTopic']
 const subscribeOptions: readonly (keyof SubscribeOptions)[] = ['qos', 'bufferSize', 'retainHandling', 'signal']
 const host: Origin = { client: undefined, session: undefined, isWill: false }
@@ -193,7 +194,7 @@ async function firstResponse (responses: LocalSubscription, correlationData: Buf
 function checkPublishNames (options: PublishOptions): void {
   if (typeof options !== 'object') throw optionInvalid('options', 'an object', options)
   for (const name in options) {
-    if (name !== 'qos' && name !== 'retain' && name !== 'properties' && !(options instanceof Message)) checkNames(options, publishOptions)
+    if (name !== 'qos' && name !== 'retain' && name !== 'properties' && !(options instanceof Message)) checkNames(options, isOfMessage(options) ? ofSpreadMessage : publishOptions)
   }
 }
 
