@@ -12,7 +12,7 @@ export const pbkdf2Hash = crypto.pbkdf2Sync('secret', 'saltsaltsalt', 101, 64, '
 export const sha512Hash = crypto.createHash('sha512').update('secret').update('saltsaltsalt').digest('base64')
 export const salt = Buffer.from('saltsaltsalt').toString('base64')
 export const quick = `$7$101$${salt}$${pbkdf2Hash}`
-export const quickOf = (password: string, text = 'saltsaltsalt'): string => `$7$101$${Buffer.from(text).toString('base64')}$${crypto.pbkdf2Sync(password, text, 101, 64, 'sha512').toString('base64')}`
+export const quickOf = (password: string, text = 'saltsaltsalt', rounds = 101): string => `$7$${rounds}$${Buffer.from(text).toString('base64')}$${crypto.pbkdf2Sync(password, text, rounds, 64, 'sha512').toString('base64')}`
 
 export interface Setup extends TestBroker { readonly plugin: PasswordFile, readonly path: string, readonly logger: MemoryLogger }
 
