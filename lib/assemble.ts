@@ -44,6 +44,7 @@ export class BrokerParts implements BrokerServices {
   readonly deniedPublish: BrokerServices['deniedPublish']
   readonly durability: BrokerServices['durability']
   readonly serverReference: string | undefined
+  readonly reasonStrings: boolean
   readonly responseInformation: BrokerServices['responseInformation']
   revalidations = 0
   isClosing = false
@@ -56,6 +57,7 @@ export class BrokerParts implements BrokerServices {
     this.deniedPublish = options.deniedPublish ?? 'acknowledge'
     this.durability = options.durability
     this.serverReference = options.serverReference
+    this.reasonStrings = options.reasonStrings ?? true
     this.responseInformation = options.responseInformation
     this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
     this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)

@@ -264,7 +264,7 @@ attack('nanomq#1042 to #2270, CVE-2026-25627: lengths that do not agree', async 
 attack('CVE-2025-56352, aedes#1095: a CONNECT that is refused leaves its socket open', async (t, { raw }) => {
   for (const bytes of [connectHex('mallory'), '100c00044d5154540400003c0000', '100c00044d5154540900003c0000']) {
     const answer = await raw(bytes)
-    t.not(answer.at(-1), 0, 'CONNACK, if there is one, refuses')
+    t.not(answer[3], 0, 'CONNACK, if there is one, refuses')
   }
 })
 

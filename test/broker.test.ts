@@ -18,6 +18,7 @@ const wrongOptions: readonly (readonly [option: string, options: object])[] = [
   ['closeTimeoutMs', { closeTimeoutMs: '2000' }],
   ['sharedSubscriptionStrategy', { sharedSubscriptionStrategy: 'fair' }],
   ['deniedPublish', { deniedPublish: 'drop' }],
+  ['reasonStrings', { reasonStrings: 'no' as never }],
   ['limits.maximumPacketsize', { limits: { maximumPacketsize: 10 } }],
   ['limits.queuePolicy', { limits: { queuePolicy: 'drop' } }],
   ['limits.receiveMaximum', { limits: { receiveMaximum: 0 } }],

@@ -4,7 +4,7 @@ import { ReasonCode } from '../lib/index.ts'
 import type { MqttError } from '../lib/index.ts'
 import { encode } from '../lib/packet/codec/encoder.ts'
 import { PacketType, type Packet } from '../lib/packet/packets.ts'
-import { exactly, lasting, will } from './support/exchanges.ts'
+import { exactly, lasting, puback, pubcomp, will } from './support/exchanges.ts'
 import { connect, connectPacket, forEachVersion, PacketClient, settled, startBroker } from './support/harness.ts'
 import { attempt } from './support/observe.ts'
 
@@ -215,16 +215,34 @@ t.test('Response Information comes only when it was asked for [MQTT-3.1.2-28]', 
   t.equal((await connect(test))[1].properties?.responseInformation, undefined)
 })
 
-t.test('with Request Problem Information 0 only CONNACK and DISCONNECT explain themselves [MQTT-3.1.2-29]', async t => {
-  const test = await startBroker(t, { hooks: { authorizePublish: () => false } })
-  const [quiet] = await connect(test, { clientIdentifier: 'quiet', properties: { requestProblemInformation: 0 } })
-  const [open] = await connect(test, { clientIdentifier: 'open' })
-  for (const client of [quiet, open]) client.publish('a', 'x', { qos: 1, packetIdentifier: 1 }).send({ type: PacketType.pubrel, packetIdentifier: 9, reasonCode: 0, properties: undefined })
-  const hasReason = (packets: readonly Packet[]): boolean[] => packets.map(packet => 'properties' in packet && packet.properties?.reasonString !== undefined)
-  t.strictSame(hasReason(await quiet.take()), [false, false])
-  t.strictSame(hasReason(await open.take()), [true, true])
-  quiet.write('c001 00')
-  exactly(t, await quiet.take(), [{ type: PacketType.disconnect, properties: { reasonString: String } }])
+for (const requestProblemInformation of [0, 1] as const) {
+  t.test(`with Request Problem Information ${requestProblemInformation} only CONNACK and DISCONNECT explain themselves [MQTT-3.1.2-29]`, async t => {
+    const test = await startBroker(t, { hooks: { authorizePublish: () => false } })
+    const [client] = await connect(test, { properties: { requestProblemInformation } })
+    client.publish('a', 'x', { qos: 1, packetIdentifier: 1 }).send({ type: PacketType.pubrel, packetIdentifier: 9, reasonCode: 0, properties: undefined })
+    exactly(t, await client.take(), [puback(1, ReasonCode.notAuthorized), pubcomp(9, ReasonCode.packetIdentifierNotFound)])
+    client.write('c001 00')
+    exactly(t, await client.take(), [{ type: PacketType.disconnect, properties: { reasonString: String } }])
+    exactly(t, await attempt(test, { will: { topicName: 'a/+', payload: Buffer.alloc(0), qos: 0, retain: false, properties: {} }, properties: { requestProblemInformation } }),
+      { answers: [{ type: PacketType.connack, reasonCode: ReasonCode.topicNameInvalid, properties: { reasonString: String } }], isEnded: true })
+  })
+}
+
+t.test('where the Reason Code says it all there is no Reason String beside it', async t => {
+  const test = await startBroker(t, { hooks: { authenticate: ({ clientIdentifier }) => clientIdentifier !== 'stranger' } })
+  const [client] = await connect(test)
+  await connect(test)
+  exactly(t, await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.sessionTakenOver, properties: undefined }])
+  exactly(t, await attempt(test, { clientIdentifier: 'stranger' }), { answers: [{ type: PacketType.connack, reasonCode: ReasonCode.notAuthorized, properties: undefined }], isEnded: true })
+})
+
+t.test('without reasonStrings the Reason Code is all that a Client is told, unless a hook says more', async t => {
+  const deny = { allow: false, reasonString: 'you again' } as const
+  const test = await startBroker(t, { reasonStrings: false, hooks: { authenticate: ({ clientIdentifier }) => clientIdentifier === 'stranger' ? deny : true } })
+  const [client] = await connect(test)
+  client.write('c001 00')
+  exactly(t, await client.take(), [{ type: PacketType.disconnect, reasonCode: ReasonCode.malformedPacket, properties: undefined }])
+  exactly(t, await attempt(test, { clientIdentifier: 'stranger' }), { answers: [{ type: PacketType.connack, properties: { reasonString: 'you again' } }], isEnded: true })
 })
 
 t.test('a CONNECT with an Authentication Method nobody offers is refused with 0x8C [MQTT-4.12.0-1]', async t => {

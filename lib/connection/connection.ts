@@ -118,7 +118,7 @@ export class Connection implements NetworkSink, TransportListener, Due {
   }
 
   send (packet: Packet): void {
-    const frame = encodeWithin(packet, this.#version, this.#maximumPacketSize, this.client.wantsProblemInformation)
+    const frame = encodeWithin(packet, this.#version, this.#maximumPacketSize)
     if (frame === undefined) { // the Client waits for this packet and can never have it [MQTT-3.1.2-24]
       this.close()
       return

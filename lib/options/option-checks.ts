@@ -9,7 +9,7 @@ import { parseTopicFilter } from '../topic/topic-filter.ts'
 
 const known: readonly (keyof BrokerOptions | 'plugins')[] = [
   'hooks', 'plugins', 'authenticationMethods', 'persistence', 'durability', 'limits', 'sysIntervalMs', 'sharedSubscriptionStrategy', 'deniedPublish', 'hookTimeoutMs',
-  'closeTimeoutMs', 'serverReference', 'responseInformation', 'logger', 'clock', 'emitter', 'nodeName',
+  'closeTimeoutMs', 'serverReference', 'reasonStrings', 'responseInformation', 'logger', 'clock', 'emitter', 'nodeName',
 ]
 
 const queuePolicies: readonly unknown[] = ['dropOldest', 'dropNewest', 'disconnect']
@@ -46,6 +46,7 @@ export function checkOptions (options: BrokerOptions & { readonly plugins?: unkn
   checkFunction('durability', options.durability)
   checkFunction('responseInformation', options.responseInformation)
   checkText('serverReference', options.serverReference)
+  checkBoolean('reasonStrings', options.reasonStrings)
   checkOneOf('deniedPublish', options.deniedPublish, deniedPublish)
   for (const [name, value] of Object.entries(options.limits ?? {})) checkLimit(name, value)
 }

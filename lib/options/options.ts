@@ -41,6 +41,11 @@ export interface BrokerOptions<Data = unknown> {
   closeTimeoutMs?: number
   /** Told to MQTT 5.0 Clients when the broker shuts down: where else to connect (section 3.14.2.2.5). */
   serverReference?: string
+  /**
+   * Whether CONNACK and DISCONNECT of MQTT 5.0 tell a Client in a Reason String what was wrong, where the Reason Code does not say it all, for example
+   * `Topic Alias 7 is not within 1 to 5`. What a hook gives as `reasonString` is told in any case, and the logger and the events have both. Default true.
+   */
+  reasonStrings?: boolean
   /** The part before the topic in Response Information for Clients that ask for it (section 3.2.2.3.15). Default: none is given. */
   responseInformation?: (client: { readonly clientIdentifier: string }) => string
   /** Default: silent. */

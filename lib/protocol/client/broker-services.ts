@@ -40,6 +40,7 @@ export interface BrokerServices {
   readonly authenticationMethods: ReadonlyMap<string, AuthenticationMethod>
   readonly deniedPublish: 'acknowledge' | 'ignore' | 'close'
   readonly serverReference: string | undefined
+  readonly reasonStrings: boolean
   readonly responseInformation: ((client: { readonly clientIdentifier: string }) => string) | undefined
   /** How often `revalidate` was called: what was decided before it may be wrong by now. */
   revalidations: number

@@ -2,7 +2,7 @@ import type { MqttError } from '../../base/errors.ts'
 import type { ReasonCode } from '../../base/reason-codes.ts'
 import type { Exchange } from '../../contract/authentication.ts'
 import type { Allow, Claims, ClientInfo, ConnectionInfo } from '../../contract/hooks.ts'
-import type { ConnectPacket, Properties, ProtocolVersion } from '../../packet/packets.ts'
+import type { ConnectPacket, ProtocolVersion } from '../../packet/packets.ts'
 import type { Session } from '../../session/session.ts'
 import type { BrokerServices } from './broker-services.ts'
 import { nowhere, type NetworkSink } from './network-sink.ts'
@@ -46,8 +46,6 @@ export class Client implements ClientInfo, Origin {
   claimed = 0
   /** Milliseconds of silence after which the connection ends: 1.5 × Keep Alive; 0 for no limit. */
   silenceLimitMs = 0
-  /** Whether Reason Strings and User Properties are wanted on all packets (section 3.1.2.11.7). */
-  wantsProblemInformation = true
   topicAliases: InboundTopicAliases | undefined = undefined
   /** Why it will be refused whatever its CONNECT says. */
   refusal: MqttError | undefined = undefined
@@ -95,11 +93,6 @@ export class Client implements ClientInfo, Origin {
     this.clientIdentifier = clientIdentifier ?? this.clientIdentifier
     this.claims = claims ?? this.claims
     this.expiresAt = expiresAt
-  }
-
-  /** Properties with a Reason String, where the Client wants them [MQTT-3.1.2-29]. */
-  reason (reasonString: string): Properties | undefined {
-    return this.protocolVersion === 5 && this.wantsProblemInformation ? { reasonString } : undefined
   }
 
   /** An acknowledgement waits for the store; `answered` must follow, whatever becomes of it. */

@@ -7,6 +7,11 @@ import type { Client } from './client.ts'
 /** Characters of a Reason String. */
 const longestReason = 1000
 
+/** Their Reason Codes say it all; and what broke inside a hook is for the log alone. */
+const unexplained: ReadonlySet<ErrorCode> = new Set([
+  ErrorCode.hookFailed, ErrorCode.notAuthenticated, ErrorCode.keepAliveTimeout, ErrorCode.sessionTakenOver, ErrorCode.serverShuttingDown, ErrorCode.administrativeAction,
+])
+
 /** An error with what only a refused CONNECT is told (section 3.2.2.3). */
 export class ConnectRefused extends MqttError {
   readonly properties: Properties
@@ -31,20 +36,20 @@ export function toMqttError (error: unknown): MqttError {
 export function answerTo (client: Client, error: MqttError, version: ProtocolVersion | undefined): Packet | undefined {
   if (version === undefined || client.phase === 'closed') return undefined
   if (client.phase === 'connected') return version === 5 ? disconnect(client, error) : undefined // [MQTT-3.14.0-1]
-  return version === 5 || isAnsweredBy3(error) ? connack(error) : undefined
+  return version === 5 || isAnsweredBy3(error) ? connack(client, error) : undefined
 }
 
 function disconnect (client: Client, error: MqttError): Packet {
   const { serverReference } = client.services
   const isMoving = error.code === ErrorCode.serverShuttingDown && serverReference !== undefined
-  const properties = { ...explanation(error), ...(isMoving ? { serverReference } : {}) }
+  const properties = isMoving ? { serverReference } : explanation(client, error)
   const reasonCode = isReasonCodeOf(PacketType.disconnect, error.reasonCode) ? error.reasonCode : ReasonCode.unspecifiedError // [MQTT-3.14.2-1]
   return { type: PacketType.disconnect, reasonCode, properties }
 }
 
-function connack (error: MqttError): Packet {
+function connack (client: Client, error: MqttError): Packet {
   const own = error instanceof ConnectRefused ? error.properties : {}
-  return { type: PacketType.connack, sessionPresent: false, reasonCode: connackCodeOf(error), properties: { ...explanation(error), ...own } }
+  return { type: PacketType.connack, sessionPresent: false, reasonCode: connackCodeOf(error), properties: { ...explanation(client, error), ...own } }
 }
 
 /** One whose Session was taken over before it was told that it has one may come again [MQTT-3.2.2-8]. */
@@ -53,9 +58,15 @@ function connackCodeOf ({ reasonCode }: MqttError): ReasonCode {
   return isReasonCodeOf(PacketType.connack, reasonCode) ? reasonCode : ReasonCode.unspecifiedError
 }
 
-/** What broke inside a hook is for the log alone; and a string on the wire has a limit, whoever wrote it. */
-function explanation (error: MqttError): Properties {
-  return error.code === ErrorCode.hookFailed ? {} : { reasonString: error.message.slice(0, longestReason) }
+/** Only where it says more than the Reason Code, and on no other packets than CONNACK and DISCONNECT, where every Client may be told [MQTT-3.1.2-29]. */
+function explanation (client: Client, error: MqttError): Properties | undefined {
+  if (!client.services.reasonStrings || unexplained.has(error.code)) return undefined
+  return asReasonString(error.message)
+}
+
+/** A string on the wire has a limit, whoever wrote it. */
+export function asReasonString (text: string): Properties {
+  return { reasonString: text.slice(0, longestReason) }
 }
 
 /** A CONNECT that breaks the rules of 3.x is closed without a word [MQTT-3.1.4-1 in 3.1.1]; only a refusal is told. */

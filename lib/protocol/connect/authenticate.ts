@@ -4,7 +4,7 @@ import type { Allow, AuthenticateRequest, AuthenticateResult, Deny } from '../..
 import { isReasonCodeOf } from '../../packet/packet-reason-codes.ts'
 import { PacketType, type ConnectPacket } from '../../packet/packets.ts'
 import type { Client } from '../client/client.ts'
-import { ConnectRefused } from '../client/failure.ts'
+import { asReasonString, ConnectRefused } from '../client/failure.ts'
 
 /**
  * Asks who a Client is by its User Name, Password and connection. When nobody registered a hook or a method, everybody is let in;
@@ -36,8 +36,9 @@ export function refusal (deny: Deny, { username, password }: Pick<ConnectPacket,
   const hasCredentials = username !== undefined || password !== undefined
   const byDefault = hasCredentials ? ReasonCode.badUserNameOrPassword : ReasonCode.notAuthorized
   const reasonCode = isConnackError(deny.reasonCode) ? deny.reasonCode : byDefault // a refusal must not read Success
-  const serverReference = deny.serverReference === undefined ? {} : { serverReference: deny.serverReference }
-  return new ConnectRefused(ErrorCode.notAuthenticated, reasonCode, deny.reasonString ?? 'the Client was not let in', serverReference)
+  const { reasonString, serverReference } = deny
+  const properties = { ...reasonString !== undefined && asReasonString(reasonString), ...serverReference !== undefined && { serverReference } }
+  return new ConnectRefused(ErrorCode.notAuthenticated, reasonCode, reasonString ?? 'the Client was not let in', properties)
 }
 
 function isConnackError (reasonCode: ReasonCode | undefined): reasonCode is ReasonCode {

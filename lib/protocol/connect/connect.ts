@@ -41,7 +41,6 @@ function negotiate (client: Client, { protocolVersion, properties, username }: C
   const { limits } = client.services
   client.protocolVersion = protocolVersion
   client.username = username
-  client.wantsProblemInformation = properties?.requestProblemInformation !== 0
   client.sink.negotiate({
     protocolVersion,
     maximumPacketSize: Math.min(properties?.maximumPacketSize ?? largestPacket, largestPacket),

@@ -31,6 +31,5 @@ export function handlePubcomp (client: Client, { packetIdentifier }: Acknowledge
 
 // Not an error during recovery (section 3.6.2.1), so the exchange is brought to its end all the same.
 function answerUnknown (client: Client, type: typeof PacketType.pubrel | typeof PacketType.pubcomp, packetIdentifier: number): void {
-  const properties = client.reason('the Packet Identifier is not in use')
-  client.sink.send({ type, packetIdentifier, reasonCode: ReasonCode.packetIdentifierNotFound, properties })
+  client.sink.send({ type, packetIdentifier, reasonCode: ReasonCode.packetIdentifierNotFound, properties: undefined })
 }

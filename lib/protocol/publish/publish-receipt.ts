@@ -44,8 +44,7 @@ export class PublishReceipt implements Waiter {
 
   #refuse (reasonCode: ReasonCode): void {
     const told = isReasonCodeOf(this.#type, reasonCode) ? reasonCode : ReasonCode.implementationSpecificError
-    const properties = this.#client.reason('the message could not be stored')
-    this.#client.sink.send({ type: this.#type, packetIdentifier: this.#packetIdentifier, reasonCode: told, properties })
+    this.#client.sink.send({ type: this.#type, packetIdentifier: this.#packetIdentifier, reasonCode: told, properties: undefined })
   }
 }
 

@@ -138,7 +138,7 @@ function refuse (client: Client, packet: PublishPacket, reasonCode: ReasonCode):
   else if (packet.qos !== QoS.atMostOnce) {
     const type = packet.qos === QoS.atLeastOnce ? PacketType.puback : PacketType.pubrec
     const told = isReasonCodeOf(type, reasonCode) ? reasonCode : ReasonCode.notAuthorized // [MQTT-3.4.2-1] [MQTT-3.5.2-1]
-    client.sink.send({ type, packetIdentifier: packet.packetIdentifier, reasonCode: told, properties: client.reason('the message was refused') })
+    client.sink.send({ type, packetIdentifier: packet.packetIdentifier, reasonCode: told, properties: undefined })
   }
 }
 

@@ -84,6 +84,7 @@ export const brokerOptions = {
   deniedPublish: { kind: 'choice', choices: ['acknowledge', 'ignore', 'close'], default: 'acknowledge', help: 'What happens when an MQTT 3.x client publishes what it may not.' },
   hookTimeout: { kind: 'milliseconds', default: 5_000, help: 'How long checking a password may take before the client is refused.' },
   closeTimeout: { kind: 'milliseconds', default: 2_000, help: 'How long a shutdown waits for connections to end by themselves.' },
+  reasonStrings: { kind: 'flag', default: true, help: 'Tell MQTT 5.0 clients in words what was wrong, where the Reason Code does not say it all.' },
   serverReference: { kind: 'text', help: 'Where MQTT 5.0 clients are sent when the broker shuts down, such as other.example.org:1883.' },
 } as const
 
