@@ -6,7 +6,7 @@ export { ErrorCode, fileInvalid, MqttError, optionInvalid, optionUnknown, unknow
 export { ReasonCode, reasonCodeName } from './base/reason-codes.ts'
 export { version } from './base/version.ts'
 export { Topic } from './topic/topic.ts'
-export { topicMatches } from './topic/topic-filter.ts'
+export { topicMatchesChecked as topicMatches } from './topic/topic-filter.ts'
 export type { TopicParameters } from './topic/topic-pattern.ts'
 export { PacketType, QoS } from './packet/packets.ts'
 export type * from './packet/packets.ts'

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { didYouMean } from '../lib/base/nearest.ts'
 import {
-  createBroker, ErrorCode, MqttError, ReasonCode, topic, type AuthenticateResult, type Broker, type BrokerOptions, type Hooks, type Message, type MessagePatch, type PublishOptions,
+  createBroker, ErrorCode, MqttError, PacketCodec, ReasonCode, topic, topicMatches, type AuthenticateResult, type Broker, type BrokerOptions, type Hooks, type Message, type MessagePatch, type PublishOptions,
 } from '../lib/index.ts'
 import { FakeClock } from '../plugins/testing/fake-clock.ts'
 import { connect, settled, startBroker, type PacketClient } from './support/harness.ts'
@@ -212,4 +212,21 @@ t.test('errors say what was given, not all of it, and not what is in it', async 
     const error: unknown = await createBroker({ hookTimeoutMs: given as number }).catch((error: unknown) => error)
     t.ok(error instanceof MqttError && error.message.endsWith(`got ${shown}`), shown)
   }
+})
+
+t.test('topicMatches: a filter that is none matches nothing by mistake, it is refused', t => {
+  for (const [filter, topicName] of [['a/+', 'a/b'], ['#', 'a'], ['a/#', 'a'], ['$share/group/a/+', 'a/b']] as const) t.ok(topicMatches(filter, topicName), filter)
+  for (const [filter, topicName] of [['+', '$SYS'], ['a/+', 'a'], ['a', 'b']] as const) t.notOk(topicMatches(filter, topicName), filter)
+  for (const filter of ['#/a', 'a+', '+a', 'a/#/b', '', '$share/group']) t.throws(() => topicMatches(filter, 'a'), { code: ErrorCode.topicFilterInvalid }, filter)
+  t.throws(() => topicMatches(wrong(7), 'a'), { code: ErrorCode.optionInvalid, message: /"topicFilter" must be a text, got 7/ })
+  t.throws(() => topicMatches('a', wrong(undefined)), { code: ErrorCode.optionInvalid, message: /"topicName" must be a text/ })
+  t.end()
+})
+
+t.test('PacketCodec: what is no Control Packet is refused by its type', t => {
+  const codec = new PacketCodec(5)
+  for (const packet of [undefined, null, 7, {}, { type: 0 }, { type: 16 }, { type: 'connect' }]) {
+    t.throws(() => codec.encode(wrong(packet)), { code: ErrorCode.optionInvalid, message: /"packet.type" must be one of PacketType/ })
+  }
+  t.end()
 })

@@ -1,4 +1,4 @@
-import { ErrorCode, MqttError } from '../base/errors.ts'
+import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
 import { dollar, levelEnd, multiLevel, singleLevel, textFault } from './levels.ts'
 import type { TopicLimits } from './levels.ts'
@@ -14,6 +14,8 @@ export interface ParsedTopicFilter {
 }
 
 const sharePrefix = '$share/'
+
+const noLimits: TopicLimits = { maximumTopicLength: Infinity, maximumTopicLevels: Infinity }
 
 /**
  * Checks a Topic Filter as a Client wrote it and takes it apart. The limit of length holds for all of it, that of levels for what is matched.
@@ -35,7 +37,7 @@ export function parseTopicFilter (topicFilter: string, limits: TopicLimits): Par
  * @throws MqttError `MQTT_TOPIC_FILTER_INVALID`
  */
 export function checkTopicFilter (topicFilter: string): void {
-  parseTopicFilter(topicFilter, { maximumTopicLength: Infinity, maximumTopicLevels: Infinity })
+  parseTopicFilter(topicFilter, noLimits)
 }
 
 /** Whether a valid Topic Filter has wildcards: both are characters that cannot stand for themselves. */
@@ -43,7 +45,17 @@ export function hasWildcard (filter: string): boolean {
   return filter.includes('+') || filter.includes('#')
 }
 
-/** Whether a Topic Filter (valid, without `$share/`) matches a Topic Name, by the rules of section 4.7. */
+/**
+ * Whether a Topic Filter matches a Topic Name, by the rules of section 4.7; that of a Shared Subscription does as the filter that it shares.
+ * @throws MqttError `MQTT_TOPIC_FILTER_INVALID` for what is no Topic Filter, `MQTT_OPTION_INVALID` for what is no text
+ */
+export function topicMatchesChecked (topicFilter: string, topicName: string): boolean {
+  if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'a text', topicFilter)
+  if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text', topicName)
+  return topicMatches(parseTopicFilter(topicFilter, noLimits).filter, topicName)
+}
+
+/** As above, of a filter that is known to be valid and without `$share/`. */
 export function topicMatches (topicFilter: string, topicName: string): boolean {
   const first = topicFilter.charCodeAt(0)
   // [MQTT-4.7.2-1]

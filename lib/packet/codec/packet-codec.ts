@@ -1,10 +1,13 @@
+import { isObject } from '../../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid } from '../../base/errors.ts'
 import { defaultLimits } from '../../base/limits.ts'
 import { ReasonCode } from '../../base/reason-codes.ts'
 import { TopicTable } from '../../topic/topic.ts'
 import { Decoder } from './decoder.ts'
 import { encode } from './encoder.ts'
-import type { Packet, ProtocolVersion } from '../packets.ts'
+import { PacketType, type Packet, type ProtocolVersion } from '../packets.ts'
+
+const types: ReadonlySet<unknown> = new Set(Object.values(PacketType))
 
 const largest = 268_435_460
 
@@ -22,6 +25,8 @@ export class PacketCodec {
 
   /** @throws MqttError for what cannot be encoded */
   encode (packet: Packet): Buffer {
+    const type: unknown = isObject(packet) ? packet.type : undefined
+    if (!types.has(type)) throw optionInvalid('packet.type', 'one of PacketType', type)
     try {
       return encode(packet, this.protocolVersion)
     } catch (cause) {
