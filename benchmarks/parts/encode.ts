@@ -18,7 +18,7 @@ const framesForEachWrite = 32
 const nothing = (): void => undefined
 const sink: Transport = {
   info: { id: 1, transport: 'stream', listener: undefined, remoteAddress: undefined, connectedAt: 0 } as unknown as Transport['info'],
-  queuedBytes: 0, hasTakenAll: true, ownsChunks: true,
+  queuedBytes: 0, hasTakenAll: true, keepsBuffers: false, ownsChunks: true,
   cork: nothing, write: nothing, uncork: nothing, pause: nothing, resume: nothing, end: nothing, destroy: nothing,
 }
 

@@ -4,6 +4,12 @@ import type { Transport } from './transport.ts'
 /** Payloads from this size on are not copied but written from where they are; below it a copy is cheaper than a part of a `writev`. */
 const referencedFrom = 8192
 
+/**
+ * What a transport keeps is copied into Node's pool below this size, where a view of it is cheap, and else left to it whole: over TLS a message that
+ * travels alone (50 pairs, window 1) costs 0.87 (QoS 1) and 0.90 (QoS 0) of the CPU time.
+ */
+const copiedBelow = 2048
+
 /** Over this many bytes what has gathered leaves in several writes. */
 const largestWrite = 1024 * 1024
 
@@ -62,10 +68,18 @@ export class Output {
     const chunks = this.#chunks
     this.#reset() // before anything is written: a stream in memory may bring the answer at once, which sends something, too
     if (chunks !== undefined) writeChunks(transport, chunks)
+    else if (buffer !== undefined && transport.keepsBuffers && position < copiedBelow) transport.write(this.#copyOf(buffer, position))
     else if (buffer !== undefined) transport.write(this.#viewOf(buffer, position))
     // What the system has not taken yet must not be written over: that buffer is left to the garbage collector.
     if (buffer !== undefined && transport.hasTakenAll) this.#release(buffer)
     return bytes
+  }
+
+  #copyOf (buffer: Buffer, length: number): Buffer {
+    const copy = Buffer.allocUnsafe(length)
+    buffer.copy(copy, 0, 0, length)
+    this.#release(buffer)
+    return copy
   }
 
   #viewOf (buffer: Buffer, length: number): Buffer {

@@ -20,10 +20,10 @@ interface OwnedStream extends Duplex {
  */
 export class StreamTransport implements Transport {
   readonly info: ConnectionInfo
+  readonly keepsBuffers: boolean
   readonly ownsChunks: boolean
   readonly #stream: OwnedStream
   readonly #writes: StraightWrites
-  readonly #takesAtOnce: boolean
   readonly #isUntouched: boolean
   /** Bytes of the write that went past the stream's queue, until the system has taken them. */
   #underway = 0
@@ -39,7 +39,7 @@ export class StreamTransport implements Transport {
     this.#writes = writes
     this.ownsChunks = 'bytesWritten' in stream && this.#stream.setNoDelay !== undefined // it is a socket
     // Only a plain socket is known to be done with a buffer when nothing is queued: others may hand it on.
-    this.#takesAtOnce = this.ownsChunks && this.#stream.encrypted !== true
+    this.keepsBuffers = !this.ownsChunks || this.#stream.encrypted === true
     this.#isUntouched = isAsNodeMadeIt(stream)
     this.#stream[transportOf] = this
     this.#stream.setNoDelay?.(true) // writes are gathered already: waiting for more would only add delay
@@ -47,7 +47,7 @@ export class StreamTransport implements Transport {
 
   get queuedBytes (): number { return this.#underway + this.#stream.writableLength }
 
-  get hasTakenAll (): boolean { return this.#takesAtOnce && this.queuedBytes === 0 }
+  get hasTakenAll (): boolean { return !this.keepsBuffers && this.queuedBytes === 0 }
 
   start (listener: TransportListener): void {
     this.#listener = listener

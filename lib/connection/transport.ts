@@ -7,6 +7,8 @@ export interface Transport {
   readonly queuedBytes: number
   /** Everything written has been taken by the system, so its buffers may be written to again; false where that cannot be known. */
   readonly hasTakenAll: boolean
+  /** A write may be read after it has returned, and `hasTakenAll` never tells: TLS, a stream in memory. */
+  readonly keepsBuffers: boolean
   /** The chunks that it hands over are nobody else's. A stream in memory may hand over the very bytes that a Client has written, and will write over. */
   readonly ownsChunks: boolean
   /** Holds back what is written until `uncork`, so that several chunks leave in one system call. */

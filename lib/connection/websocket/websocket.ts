@@ -21,11 +21,11 @@ export class MqttWebSocket extends WebSocket {
  */
 export class WebSocketTransport implements Transport {
   readonly info: ConnectionInfo
+  readonly keepsBuffers: boolean
   readonly ownsChunks: boolean
   readonly #webSocket: MqttWebSocket
   readonly #socket: Duplex
   /** Only a plain socket is known to be done with a buffer when nothing is queued. */
-  readonly #takesAtOnce: boolean
   #listener: TransportListener | undefined
   #isEnding = false
   #hasEnded = false
@@ -41,7 +41,7 @@ export class WebSocketTransport implements Transport {
     this.#webSocket = webSocket
     this.#socket = socket
     this.ownsChunks = 'setNoDelay' in socket
-    this.#takesAtOnce = this.ownsChunks && !('encrypted' in socket)
+    this.keepsBuffers = !this.ownsChunks || 'encrypted' in socket
     this.info = info
     webSocket.transport = this
     webSocket.on('message', onMessage).on('error', onError).on('close', onClose)
@@ -53,7 +53,7 @@ export class WebSocketTransport implements Transport {
   }
 
   get hasTakenAll (): boolean {
-    return this.#takesAtOnce && this.#webSocket.bufferedAmount === 0
+    return !this.keepsBuffers && this.#webSocket.bufferedAmount === 0
   }
 
   start (listener: TransportListener): void {
