@@ -1,8 +1,11 @@
 import t, { type Test } from 'tap'
 import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { duplexPair, type Duplex } from 'node:stream'
+import mqtt, { type IConnackPacket, type MqttClient } from 'mqtt'
 import { ErrorCode } from '../lib/index.ts'
 import { Aedes, type AedesOptions } from '../plugins/aedes/index.ts'
+import { listen } from './support/network/network.ts'
 import { deferred } from './support/observe.ts'
 
 /** A broker that is ready. */
@@ -91,4 +94,18 @@ t.test('the emitter and the store of Aedes are errors that say what to use', asy
   const aedes = await start(t)
   t.throws(() => aedes.mq, { code: ErrorCode.optionInvalid, message: 'aedes.mq is not available: use aedes.subscribe and aedes.publish' })
   t.throws(() => aedes.persistence, { code: ErrorCode.optionInvalid, message: /^aedes\.persistence is not available/ })
+})
+
+t.test('maxTopicLevels and maxInflightInbound are limits of the broker', async t => {
+  const aedes = await start(t, { maxTopicLevels: 2, maxInflightInbound: 7 })
+  const url = `mqtt://127.0.0.1:${await listen(t, createServer(aedes.handle))}`
+  const connack = new Promise<IConnackPacket>(resolve => { mqtt.connect(url, { protocolVersion: 5 }).once('connect', function (this: MqttClient, packet) { this.end(); resolve(packet) }) })
+  t.match(await connack, { properties: { receiveMaximum: 7 } })
+  const failed = once(aedes, 'clientError')
+  const stream = connect(aedes, 'deep')
+  await once(aedes, 'clientReady')
+  setImmediate(() => { stream.write(publish('a/b')); stream.write(publish('a/b/c')) })
+  t.match(await failed, [{ id: 'deep' }, { code: ErrorCode.topicNameInvalid }])
+  const without = await start(t, { maxInflightInbound: 0 })
+  t.equal(without.closed, false, '0 is no limit')
 })

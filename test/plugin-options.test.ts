@@ -62,7 +62,7 @@ const table: Readonly<Record<string, Row>> = {
   scramSha256: { make: scramSha256, right: { credentials: () => undefined, iterations: 5_000, secret: bytes, nonce: () => 'n' }, wrong: { iterations: [...notNumbers, 1], secret: ['text'] } },
   deriveScramCredentials: { make: options => deriveScramCredentials('password', options), right: { salt: Buffer.alloc(16), iterations: 4096 }, wrong: { iterations: [...notNumbers, 1, 2 ** 31], salt: ['text'] } },
   scramFile: { make: scramFile, right: { path: 'f', watch: false, secret: bytes }, wrong: { path: [''], secret: ['text'] } },
-  Aedes: { make: options => { new Aedes(options).close() }, right: { id: 'a', heartbeatInterval: 60_000, connectTimeout: 1, keepaliveLimit: 0, drainTimeout: 0, concurrency: 1, queueLimit: 1, myelin: {}, preConnect: () => undefined }, wrong: { heartbeatInterval: notNumbers, connectTimeout: notNumbers, keepaliveLimit: notNumbers, mq: [{}] }, free: ['concurrency', 'queueLimit'] },
+  Aedes: { make: options => { new Aedes(options).close() }, right: { id: 'a', heartbeatInterval: 60_000, connectTimeout: 1, keepaliveLimit: 0, drainTimeout: 0, maxTopicLevels: 1, maxInflightInbound: 0, concurrency: 1, queueLimit: 1, myelin: {}, preConnect: () => undefined }, wrong: { heartbeatInterval: notNumbers, connectTimeout: notNumbers, keepaliveLimit: notNumbers, maxTopicLevels: [...notNumbers, 0], maxInflightInbound: notNumbers, mq: [{}] }, free: ['concurrency', 'queueLimit'] },
   createTestBroker: { make: options => createTestBroker(options).then(test => test.close()), right: { patienceMs: 1 }, wrong: { clock: [{}, 7], patienceMs: notNumbers } },
   createBroker: {
     make: (options: BrokerOptions) => createBroker(options).then(broker => broker.close()),

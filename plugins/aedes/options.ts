@@ -39,6 +39,13 @@ export interface AedesOptions extends AedesHandlers {
   keepaliveLimit?: number
   /** Milliseconds that a Client may take nothing of what waits for it; 0 for no limit. Default 60,000. */
   drainTimeout?: number
+  /** Most levels of a topic. Default: that of `limits.maximumTopicLevels`. */
+  maxTopicLevels?: number
+  /**
+   * Messages with QoS 1 or 2 that an MQTT 5.0 Client may have under way to the broker: its Receive Maximum; one more ends the connection. 0 for 65,535, which is what
+   * MQTT 3.x Clients have: of their messages no more is kept than the identifiers. Default: `limits.receiveMaximum`.
+   */
+  maxInflightInbound?: number
   /** No meaning here: no message waits for another Client's. */
   concurrency?: number
   /** No meaning here: what comes before CONNACK waits, up to `limits.maximumPendingBytes`. */
@@ -58,7 +65,7 @@ const unavailable: ReadonlyMap<string, string> = new Map([
 ])
 
 const handlers: readonly string[] = ['preConnect', 'authenticate', 'authorizePublish', 'authorizeSubscribe', 'authorizeForward', 'published']
-const known: readonly string[] = [...handlers, 'id', 'heartbeatInterval', 'connectTimeout', 'keepaliveLimit', 'drainTimeout', 'concurrency', 'queueLimit', 'myelin']
+const known: readonly string[] = [...handlers, 'id', 'heartbeatInterval', 'connectTimeout', 'keepaliveLimit', 'drainTimeout', 'maxTopicLevels', 'maxInflightInbound', 'concurrency', 'queueLimit', 'myelin']
 
 /** @throws MqttError for an option that is unknown, unavailable or wrong */
 export function checkOptions (options: AedesOptions): void {
@@ -72,15 +79,19 @@ export function checkOptions (options: AedesOptions): void {
   checkNumber('connectTimeout', options.connectTimeout, 1, 2 ** 31 - 1)
   checkNumber('keepaliveLimit', options.keepaliveLimit, 0, 65_535)
   checkNumber('drainTimeout', options.drainTimeout, 0, Number.MAX_SAFE_INTEGER)
+  checkNumber('maxTopicLevels', options.maxTopicLevels, 1, 65_535)
+  checkNumber('maxInflightInbound', options.maxInflightInbound, 0, 65_535)
   if (options.myelin !== undefined && (typeof options.myelin !== 'object' || options.myelin as unknown === null)) throw optionInvalid('myelin', 'an object', options.myelin)
 }
 
 /** The same in Myelin's words. */
-export function brokerOptions ({ connectTimeout = 30_000, keepaliveLimit = 0, drainTimeout = 60_000, myelin = {} }: AedesOptions): NonNullable<AedesOptions['myelin']> {
+export function brokerOptions ({ connectTimeout = 30_000, keepaliveLimit = 0, drainTimeout = 60_000, maxTopicLevels, maxInflightInbound, myelin = {} }: AedesOptions): NonNullable<AedesOptions['myelin']> {
   const limits = {
     connectTimeoutMs: connectTimeout,
     maximumKeepAlive: keepaliveLimit,
     slowConsumerTimeoutMs: drainTimeout === 0 ? Number.MAX_SAFE_INTEGER : drainTimeout,
+    ...maxTopicLevels !== undefined && { maximumTopicLevels: maxTopicLevels },
+    ...maxInflightInbound !== undefined && { receiveMaximum: maxInflightInbound || 65_535 },
     ...myelin.limits,
   }
   return { ...myelin, limits }
