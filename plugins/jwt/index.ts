@@ -4,7 +4,8 @@ import {
   type Accept, type AuthenticateRequest, type AuthenticateResult, type AuthenticationMethod, type Broker, type Deny, type Exchange, type ExchangeRequest, type Hooks, type Logger,
   type MaybePromise, type Plugin,
 } from '../../lib/index.ts'
-import { keysOf, type Keys } from './keys.ts'
+import { keysOf } from './configured-keys.ts'
+import type { Keys } from './keys.ts'
 import { checkOptions, type JwtOptions, type Settings } from './options.ts'
 import { Permissions } from './permissions.ts'
 import { KeysUnavailable } from './remote-keys.ts'
