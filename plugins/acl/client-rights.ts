@@ -1,13 +1,22 @@
 import type { Claims, ClientInfo, Message, Subscription } from '../../lib/index.ts'
 import { levelsOf } from './filter-tree.ts'
-import type { RuleSet } from './rule-set.ts'
 import { TopicCache } from './topic-cache.ts'
 import { variantOf, Verdicts, type AppliedRule, type Question } from './verdicts.ts'
+
+/** What holds where no rule matches. A message that may be subscribed to is delivered unless a rule denies it. */
+export interface Defaults { readonly publish: boolean, readonly subscribe: boolean, readonly deliver: boolean }
+
+/** What is the same for every Client. */
+export interface CommonRules {
+  readonly verdicts: Verdicts
+  readonly defaults: Defaults
+  readonly limits: { readonly cacheSize: number }
+}
 
 /** What one Client may do, for as long as it is who it was. */
 export class ClientRights {
   readonly client: ClientInfo
-  readonly #rules: RuleSet
+  readonly #common: CommonRules
   readonly #own: Verdicts
   readonly #clientIdentifier: string
   readonly #username: string | undefined
@@ -18,16 +27,16 @@ export class ClientRights {
   #lastTopic = ''
   #mayPublishLast = false
 
-  constructor (client: ClientInfo, rules: RuleSet, own: readonly AppliedRule[]) {
+  constructor (client: ClientInfo, common: CommonRules, own: readonly AppliedRule[]) {
     const { clientIdentifier, username, claims } = client
     this.client = client
-    this.#rules = rules
+    this.#common = common
     this.#own = new Verdicts(own)
     this.#clientIdentifier = clientIdentifier
     this.#username = username
     this.#claims = claims
-    this.#published = new TopicCache(rules.limits.cacheSize)
-    this.#delivered = new TopicCache(rules.limits.cacheSize)
+    this.#published = new TopicCache(common.limits.cacheSize)
+    this.#delivered = new TopicCache(common.limits.cacheSize)
   }
 
   /** False when the Client has authenticated anew, and differs since. */
@@ -61,8 +70,8 @@ export class ClientRights {
   /** The first rule that matches decides. For a filter: all of it has to be allowed before any of it is denied. */
   #judge (question: Question, topic: string): boolean {
     const levels = levelsOf(topic)
-    const { allow, deny } = this.#own.ask(question, levels, this.#rules.verdicts.ask(question, levels))
-    return allow === deny ? this.#rules.defaults[question.action] : allow < deny
+    const { allow, deny } = this.#own.ask(question, levels, this.#common.verdicts.ask(question, levels))
+    return allow === deny ? this.#common.defaults[question.action] : allow < deny
   }
 }
 

@@ -1,11 +1,8 @@
 import { addressPrefix, type ClientInfo } from '../../lib/index.ts'
-import { ClientRights } from './client-rights.ts'
+import { ClientRights, type CommonRules, type Defaults } from './client-rights.ts'
 import { Identity, type GroupSources } from './identity.ts'
 import { Verdicts, type AppliedRule } from './verdicts.ts'
 import type { Rule } from './rule.ts'
-
-/** What holds where no rule matches. A message that may be subscribed to is delivered unless a rule denies it. */
-export interface Defaults { readonly publish: boolean, readonly subscribe: boolean, readonly deliver: boolean }
 
 /** What bounds the memory that rules take for each Client. */
 export interface RuleLimits {
@@ -19,7 +16,7 @@ export interface RuleLimits {
  * Rules, ready to be asked. What holds for everybody alike is kept once. The others are found by user, Client Identifier or group, and
  * are put together for each Client when it is first asked about.
  */
-export class RuleSet {
+export class RuleSet implements CommonRules {
   readonly verdicts: Verdicts
   readonly defaults: Defaults
   readonly limits: RuleLimits
