@@ -6,23 +6,9 @@ import { createBroker, defaultLimits, optionInvalid, type Broker, type Connectio
 import { answerOf } from './answer.ts'
 import { Bridge } from './bridge.ts'
 import { AedesClient, unavailable } from './client.ts'
+import type { AedesEvents } from './events.ts'
 import { brokerOptions, checkOptions, hasAuthentication, type AedesHandlers, type AedesOptions } from './options.ts'
-import { publishPacket, type AedesPublishPacket, type ConnackPacket, type PublishPacket, type Subscription } from './packets.ts'
-
-/** The events of Aedes with their arguments. `ping` and `ack` are not there: to listen to them throws. */
-export interface AedesEvents {
-  client: [client: AedesClient]
-  clientReady: [client: AedesClient]
-  clientDisconnect: [client: AedesClient]
-  keepaliveTimeout: [client: AedesClient]
-  clientError: [client: AedesClient, error: Error]
-  connectionError: [client: AedesClient, error: Error]
-  connackSent: [packet: ConnackPacket, client: AedesClient]
-  publish: [packet: AedesPublishPacket, client: AedesClient | null]
-  subscribe: [subscriptions: Subscription[], client: AedesClient]
-  unsubscribe: [topics: string[], client: AedesClient]
-  closed: []
-}
+import { publishPacket, type AedesPublishPacket, type PublishPacket } from './packets.ts'
 
 type Deliver = (packet: AedesPublishPacket, done: () => void) => unknown
 type Callback = (error?: Error) => void

@@ -1,20 +1,22 @@
 import { randomUUID } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
 import {
   ErrorCode, ReasonCode,
   type AuthenticateRequest, type AuthenticateResult, type AuthorizeResult, type ClientInfo, type ConnectionInfo, type DeliverRequest, type Disconnected, type Hooks, type Limits, type MaybePromise, type Message,
   type MessagePatch, type MqttError, type PublishRequest, type Subscription as Granted, type SubscriptionOptions, type SubscribeRequest,
 } from '../../lib/index.ts'
-import type { Aedes } from './aedes.ts'
 import { answerOf, then, type Answer } from './answer.ts'
 import type { AedesClient } from './client.ts'
-import type { AuthenticateError } from './options.ts'
+import type { AedesEvents } from './events.ts'
+import type { AedesHandlers, AuthenticateError } from './options.ts'
 import { connectPacket, faultOf, isUnchanged, patchOf, publishPacket, subscriptionOf, type AedesPublishPacket, type ConnectPacket, type Subscription } from './packets.ts'
 
-type Broker = Pick<Aedes, 'id' | 'emit' | 'listenerCount' | 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward' | 'published'>
+/** As much of the facade as is of interest here. */
+type Facade = Pick<EventEmitter<AedesEvents>, 'emit' | 'listenerCount'> & AedesHandlers & { readonly id: string }
 
 /** What a facade does for its bridge. */
 export interface BridgeHost {
-  readonly aedes: Broker
+  readonly aedes: Facade
   /** The client of a connection that has just come. */
   readonly arrived: (connection: ConnectionInfo) => AedesClient
   /** Publishes under `$SYS/<id>/`. */

@@ -1,4 +1,5 @@
-export { Aedes, type AedesEvents } from './aedes.ts'
+export { Aedes } from './aedes.ts'
 export { AedesClient } from './client.ts'
+export type { AedesEvents } from './events.ts'
 export type { AedesHandlers, AedesOptions, AuthenticateError, Done } from './options.ts'
 export type { AedesPublishPacket, ConnackPacket, ConnectPacket, PublishPacket, Subscription, Will } from './packets.ts'
