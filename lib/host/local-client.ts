@@ -14,7 +14,8 @@ import { checkedTopic, checkTopicName, expiresAt, publishMessage } from '../prot
 import type { SessionServices } from '../session/session-services.ts'
 import { Session } from '../session/session.ts'
 import { PendingMessage } from '../store/pending-message.ts'
-import { parseTopicFilter } from '../topic/topic-filter.ts'
+import { parseTopicFilter, type ParsedTopicFilter } from '../topic/topic-filter.ts'
+import type { Topic } from '../topic/topic.ts'
 import { TypedSubscription, type TypedSubscribeOptions } from './typed-subscription.ts'
 import type { InvalidMessage, TypedTopic } from './typed-topic.ts'
 
@@ -43,6 +44,13 @@ const requestOptions: readonly (keyof RequestOptions)[] = [...publishOptions, 't
 const subscribeOptions: readonly (keyof SubscribeOptions)[] = ['qos', 'bufferSize', 'retainHandling', 'signal']
 const host: Origin = { client: undefined, session: undefined, isWill: false }
 
+/** A request on its way. */
+interface Asking {
+  /** Nobody waits for the response any more. */
+  isOver: boolean
+  error: unknown
+}
+
 /** The host as a client of its own broker: the same rules, no socket, and nobody to ask for leave. */
 export class LocalClient {
   readonly #services: BrokerServices & SessionServices
@@ -55,22 +63,32 @@ export class LocalClient {
 
   async publish (topicName: string, payload: string | Uint8Array, options: PublishOptions): Promise<void> {
     if (this.#services.isClosing) throw brokerClosed()
+    const message = this.#newMessage(topicName, payload, options)
+    const { cluster } = this.#services
+    if (cluster?.rejoining !== undefined && (message.qos > QoS.atMostOnce || message.retain)) await cluster.rejoining
+    const published = await publishMessage(this.#services, message, host)
+    if (published instanceof PendingMessage) await published.written()
+    else if (published >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, published, 'onPublish refused the message')
+  }
+
+  /** @throws MqttError for what is no message, or could not be sent */
+  #newMessage (topicName: string, payload: string | Uint8Array, options: PublishOptions): Message {
     checkPublishNames(options)
     const { qos = 0, retain = false, properties } = options
     checkQos(qos)
     checkBoolean('retain', retain)
-    if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text, as in publish(topicName, payload, options), or a typed topic', typeof topicName)
-    checkTopicName(this.#services, topicName)
-    const topic = checkedTopic(this.#services, this.#services.topics.named(topicName))
+    const topic = this.#topicNamed(topicName)
     checkProperties(properties)
     const message = new Message({ payload: bytesOf(payload), qos, retain, properties }, topic, undefined, expiresAt(this.#services, properties?.messageExpiryInterval))
     if (properties !== undefined) checkEncoded(message)
     if (properties?.responseTopic !== undefined) checkTopicName(this.#services, properties.responseTopic) // [MQTT-3.3.2-14]
-    const { cluster } = this.#services
-    if (cluster?.rejoining !== undefined && (qos > QoS.atMostOnce || retain)) await cluster.rejoining
-    const published = await publishMessage(this.#services, message, host)
-    if (published instanceof PendingMessage) await published.written()
-    else if (published >= ReasonCode.unspecifiedError) throw new MqttError(ErrorCode.hookFailed, published, 'onPublish refused the message')
+    return message
+  }
+
+  #topicNamed (topicName: string): Topic {
+    if (typeof topicName !== 'string') throw optionInvalid('topicName', 'a text, as in publish(topicName, payload, options), or a typed topic', typeof topicName)
+    checkTopicName(this.#services, topicName)
+    return checkedTopic(this.#services, this.#services.topics.named(topicName))
   }
 
   /** A schema that answers at once keeps messages in the order in which they are published. */
@@ -82,26 +100,24 @@ export class LocalClient {
 
   subscribe (topicFilter: string, options: SubscribeOptions = {}): LocalSubscription {
     if (this.#services.isClosing) throw brokerClosed()
-    if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'one text, as in subscribe(topicFilter, listener, options), or a typed topic', typeof topicFilter)
-    checkNames(options, subscribeOptions)
-    checkQos(options.qos ?? 0)
-    checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)
-    checkNumber('retainHandling', options.retainHandling, 0, 2)
-    checkSignal(options.signal)
+    checkSubscribe(topicFilter, options)
     const parsed = parseTopicFilter(topicFilter, this.#services.limits)
     const session = new Session(`$local/${++this.#count}`, this.#services)
     const subscription = new LocalSubscription(topicFilter, session, options, this.#ended)
-    if (options.signal?.aborted === true) {
-      subscription.unsubscribe()
-      return subscription
-    }
-    const granted = subscriptionOptions(options)
-    this.#subscriptions.add(subscription)
-    this.#services.router.subscribe(session, parsed, topicFilter, granted)
-    session.attach(subscription, this.#services.limits.maximumInFlight)
-    this.#services.router.connectionChanged(session)
-    this.#services.router.replayRetained(session, parsed, granted, true, this.#services.clock.now())
+    if (options.signal?.aborted === true) subscription.unsubscribe()
+    else this.#begin(subscription, parsed, subscriptionOptions(options))
     return subscription
+  }
+
+  /** From here on messages come. */
+  #begin (subscription: LocalSubscription, parsed: ParsedTopicFilter, granted: SubscriptionOptions): void {
+    const { session, topicFilter } = subscription
+    const { router, limits, clock } = this.#services
+    this.#subscriptions.add(subscription)
+    router.subscribe(session, parsed, topicFilter, granted)
+    session.attach(subscription, limits.maximumInFlight)
+    router.connectionChanged(session)
+    router.replayRetained(session, parsed, granted, true, clock.now())
   }
 
   subscribeTyped<Parameters, Output> (topic: TypedTopic<Parameters, Output, never>, given: TypedSubscribeOptions = {}): TypedSubscription<Parameters, Output> {
@@ -119,37 +135,43 @@ export class LocalClient {
   }
 
   async request (topicName: string, payload: string | Uint8Array, options: RequestOptions): Promise<Message> {
-    checkNames(options, requestOptions)
-    checkSignal(options.signal)
-    const { timeoutMs = 5_000, signal, responseTopic = `$response/${randomUUID()}`, ...publish } = options
-    checkNumber('timeoutMs', timeoutMs, 0, 2 ** 31 - 1)
+    const { timeoutMs, signal, responseTopic, ...publish } = checkedRequest(options)
     signal?.throwIfAborted()
     const correlationData = randomBytes(16)
     const responses = this.subscribe(responseTopic, { qos: 1, retainHandling: 2, ...(signal === undefined ? {} : { signal }) })
     const stop = this.#services.clock.after(timeoutMs, () => { responses.unsubscribe() })
-    const asking = { isOver: false, error: undefined as unknown }
-    this.#ask(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } }, asking).catch((error: unknown) => {
-      asking.error = error
-      responses.unsubscribe()
-    })
+    const asking = this.#ask(topicName, payload, { ...publish, properties: { ...publish.properties, responseTopic, correlationData } }, responses)
     try {
-      const response = await firstResponse(responses, correlationData)
-      if (response !== undefined) return response
+      return await firstResponse(responses, correlationData) ?? this.#unanswered(asking, timeoutMs, signal)
     } finally {
       asking.isOver = true
       stop()
       responses.unsubscribe()
     }
-    if (asking.error !== undefined) throw asking.error as Error
-    signal?.throwIfAborted()
-    if (this.#services.isClosing) throw brokerClosed()
-    throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
+  }
+
+  /** What goes wrong with the request ends the wait for a response. */
+  #ask (topicName: string, payload: string | Uint8Array, options: PublishOptions, responses: LocalSubscription): Asking {
+    const asking: Asking = { isOver: false, error: undefined }
+    this.#publishRouted(topicName, payload, options, asking).catch((error: unknown) => {
+      asking.error = error
+      responses.unsubscribe()
+    })
+    return asking
   }
 
   /** Once the response finds its way, whichever node it comes from; it is not sent any more when that took too long. */
-  async #ask (topicName: string, payload: string | Uint8Array, options: PublishOptions, asking: { readonly isOver: boolean }): Promise<void> {
+  async #publishRouted (topicName: string, payload: string | Uint8Array, options: PublishOptions, asking: Asking): Promise<void> {
     await this.#services.cluster?.routed()
     if (!asking.isOver) await this.publish(topicName, payload, options)
+  }
+
+  /** @throws whatever has kept the response away */
+  #unanswered ({ error }: Asking, timeoutMs: number, signal: AbortSignal | undefined): never {
+    if (error !== undefined) throw error as Error
+    signal?.throwIfAborted()
+    if (this.#services.isClosing) throw brokerClosed()
+    throw new MqttError(ErrorCode.requestTimeout, ReasonCode.unspecifiedError, `no response within ${timeoutMs} ms (timeoutMs)`)
   }
 
   readonly #warn = (error: InvalidMessage, { topicName }: Message): void => {
@@ -177,6 +199,23 @@ export class LocalClient {
     this.#services.router.removeSession(subscription.session)
     subscription.session.outbox.clear()
   }
+}
+
+function checkSubscribe (topicFilter: string, options: SubscribeOptions): void {
+  if (typeof topicFilter !== 'string') throw optionInvalid('topicFilter', 'one text, as in subscribe(topicFilter, listener, options), or a typed topic', typeof topicFilter)
+  checkNames(options, subscribeOptions)
+  checkQos(options.qos ?? 0)
+  checkNumber('bufferSize', options.bufferSize, 1, Number.MAX_SAFE_INTEGER)
+  checkNumber('retainHandling', options.retainHandling, 0, 2)
+  checkSignal(options.signal)
+}
+
+function checkedRequest (options: RequestOptions): RequestOptions & { timeoutMs: number, responseTopic: string } {
+  checkNames(options, requestOptions)
+  checkSignal(options.signal)
+  const { timeoutMs = 5_000, responseTopic = `$response/${randomUUID()}` } = options
+  checkNumber('timeoutMs', timeoutMs, 0, 2 ** 31 - 1)
+  return { ...options, timeoutMs, responseTopic }
 }
 
 /** Undefined when the subscription ends without one. */
