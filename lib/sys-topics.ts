@@ -14,6 +14,27 @@ const loads: ReadonlyMap<string, Counter> = new Map([
   ['bytes/received', 'bytesReceived'], ['bytes/sent', 'bytesSent'], ['connections', 'connectionsAccepted'],
 ])
 
+const counts: readonly (readonly [name: string, count: (services: BrokerServices) => number])[] = [
+  ['clients/connected', ({ metrics }) => metrics.clientsConnected],
+  ['clients/disconnected', ({ metrics, sessions }) => sessions.size - metrics.clientsConnected],
+  ['clients/total', ({ sessions }) => sessions.size],
+  ['clients/maximum', ({ metrics }) => metrics.clientsMaximum],
+  ['clients/expired', ({ metrics }) => metrics.sessionsExpired],
+  ['messages/received', ({ metrics }) => metrics.packetsReceived],
+  ['messages/sent', ({ metrics }) => metrics.packetsSent],
+  ['messages/stored', ({ metrics, router }) => router.retained.count + metrics.queuedMessages],
+  ['store/messages/count', ({ metrics, router }) => router.retained.count + metrics.queuedMessages],
+  ['store/messages/bytes', ({ metrics, router }) => router.retained.bytes + metrics.queuedBytes],
+  ['publish/messages/received', ({ metrics }) => metrics.messagesReceived],
+  ['publish/messages/sent', ({ metrics }) => metrics.messagesSent],
+  ['publish/messages/dropped', ({ metrics }) => metrics.messagesDropped],
+  ['bytes/received', ({ metrics }) => metrics.bytesReceived],
+  ['bytes/sent', ({ metrics }) => metrics.bytesSent],
+  ['retained messages/count', ({ router }) => router.retained.count],
+  ['subscriptions/count', ({ router }) => router.subscriptionCount],
+  ['shared_subscriptions/count', ({ router }) => router.sharedSubscriptionCount],
+]
+
 /** Publishes what the broker counts under `$SYS/broker/` and, for all nodes of a cluster together, `$SYS/cluster/`, retained, as far as it has changed. Clients can only read it. */
 export class SysTopics {
   readonly #services: BrokerServices
@@ -49,28 +70,10 @@ export class SysTopics {
   }
 
   #values (): [name: string, value: string | number][] {
-    const { metrics, sessions, router, clock } = this.#services
     return [
       ['version', `myelin version ${this.#version}`],
-      ['uptime', `${Math.floor((clock.now() - this.#startedAt) / 1000)} seconds`],
-      ['clients/connected', metrics.clientsConnected],
-      ['clients/disconnected', sessions.size - metrics.clientsConnected],
-      ['clients/total', sessions.size],
-      ['clients/maximum', metrics.clientsMaximum],
-      ['clients/expired', metrics.sessionsExpired],
-      ['messages/received', metrics.packetsReceived],
-      ['messages/sent', metrics.packetsSent],
-      ['messages/stored', router.retained.count + metrics.queuedMessages],
-      ['store/messages/count', router.retained.count + metrics.queuedMessages],
-      ['store/messages/bytes', router.retained.bytes + metrics.queuedBytes],
-      ['publish/messages/received', metrics.messagesReceived],
-      ['publish/messages/sent', metrics.messagesSent],
-      ['publish/messages/dropped', metrics.messagesDropped],
-      ['bytes/received', metrics.bytesReceived],
-      ['bytes/sent', metrics.bytesSent],
-      ['retained messages/count', router.retained.count],
-      ['subscriptions/count', router.subscriptionCount],
-      ['shared_subscriptions/count', router.sharedSubscriptionCount],
+      ['uptime', `${Math.floor((this.#services.clock.now() - this.#startedAt) / 1000)} seconds`],
+      ...counts.map(([name, count]): [string, number] => [name, count(this.#services)]),
       ...this.#storeValues(),
       ...[...this.#averages].map(([name, value]): [string, string] => [name, value.toFixed(2)]),
     ]
