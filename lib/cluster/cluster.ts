@@ -65,14 +65,11 @@ export class Cluster implements EmitterEvents {
     this.outbound = new Outbound(services, journal, this.#peers, refusal => this.#ownership.learn(refusal))
     this.#inbound = this.#newInbound()
     this.#standstill = new Standstill(journal, [this.#log, this.#inbox])
-    const { outbound } = this
-    this.#handOver = new HandOver(services, outbound)
-    this.#ownership = new Ownership(services, {
-      emitter, journal, outbound, peers: this.#peers, inbound: this.#inbound, standstill: this.#standstill, handOver: this.#handOver,
-    })
+    this.#handOver = new HandOver(services, this.outbound)
+    this.#ownership = this.#newOwnership()
     this.#adoption = new Adoption(emitter, services, this.#ownership)
-    journal.peer = outbound
-    services.router.join(outbound)
+    journal.peer = this.outbound
+    services.router.join(this.outbound)
   }
 
   #newPeers (events: ClusterEvents): Peers {
@@ -99,6 +96,13 @@ export class Cluster implements EmitterEvents {
       evicted: notice => { void this.#ownership.evicted(notice) },
       settled: position => { this.outbound.settle(position) },
       taken: origin => { this.outbound.take(origin) },
+    })
+  }
+
+  #newOwnership (): Ownership {
+    return new Ownership(this.#services, {
+      emitter: this.emitter, journal: this.#journal, outbound: this.outbound,
+      peers: this.#peers, inbound: this.#inbound, standstill: this.#standstill, handOver: this.#handOver,
     })
   }
 
@@ -271,17 +275,22 @@ export class Cluster implements EmitterEvents {
     this.#isBeating = true
     this.outbound.flush()
     try {
-      const { metrics, sessions, router } = this.#services
-      const pulse = await this.emitter.beat({ clientsConnected: metrics.clientsConnected, sessions: sessions.size, subscriptions: router.subscriptionCount })
-      for (const generation of pulse.dead) this.#barrier.suspect(generation)
-      if (!this.#isClosed) this.#adoption.heard(pulse)
-      this.known = await this.emitter.nodes()
+      await this.#tellAlive()
     } catch (error) {
       this.#adoption.deaf()
       this.#services.logger.warn({ err: error }, 'the cluster did not answer a beat')
     } finally {
       this.#isBeating = false
     }
+  }
+
+  /** The answer is how the others are. */
+  async #tellAlive (): Promise<void> {
+    const { metrics, sessions, router } = this.#services
+    const pulse = await this.emitter.beat({ clientsConnected: metrics.clientsConnected, sessions: sessions.size, subscriptions: router.subscriptionCount })
+    for (const generation of pulse.dead) this.#barrier.suspect(generation)
+    if (!this.#isClosed) this.#adoption.heard(pulse)
+    this.known = await this.emitter.nodes()
   }
 }
 

@@ -34,15 +34,18 @@ export class HandOver {
     if ((this.#silent.get(generation) ?? 0) > clock.now()) return
     this.#silent.delete(generation)
     this.#outbound.control(generation, this.#frames.yield(own, clientIdentifier))
-    await new Promise<void>(resolve => {
-      const cancel = clock.after(patienceMs, () => {
-        this.#silent.set(generation, clock.now() + silenceMs)
-        this.yielded(clientIdentifier)
-      })
-      this.#waiting.set(clientIdentifier, () => {
-        cancel()
-        resolve()
-      })
+    await new Promise<void>(resolve => { this.#await(generation, clientIdentifier, resolve) })
+  }
+
+  #await (generation: number, clientIdentifier: string, done: () => void): void {
+    const { clock } = this.#services
+    const cancel = clock.after(patienceMs, () => {
+      this.#silent.set(generation, clock.now() + silenceMs)
+      this.yielded(clientIdentifier)
+    })
+    this.#waiting.set(clientIdentifier, () => {
+      cancel()
+      done()
     })
   }
 

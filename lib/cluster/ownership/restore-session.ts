@@ -1,5 +1,5 @@
 import { MqttError } from '../../base/errors.ts'
-import type { StoredSession } from '../../contract/store.ts'
+import type { SessionRecord, StoredSession } from '../../contract/store.ts'
 import type { Subscription } from '../../contract/subscription.ts'
 import { Session } from '../../session/session.ts'
 import { willOfRecord } from '../../session/session-record.ts'
@@ -12,23 +12,32 @@ import type { RestoreServices } from '../node/cluster-services.ts'
  * @param aliveAt milliseconds since the epoch: when its connection ended, if it had one
  * @returns undefined for one that had ended, whose rest is being cleared away
  */
-export function restoreSession (services: RestoreServices, journal: Journal, { number, record, subscriptions, queue }: StoredSession, aliveAt: number): Session | undefined {
-  const { sessions, topics } = services
-  const session = new Session(record.clientIdentifier, services)
-  session.number = number
-  session.sessionExpiryInterval = record.sessionExpiryInterval
-  if (record.will !== undefined) session.will = willOfRecord(record.will, record.clientIdentifier, topics)
+export function restoreSession (services: RestoreServices, journal: Journal, stored: StoredSession, aliveAt: number): Session | undefined {
+  const { number, record, subscriptions, queue } = stored
+  const session = newSession(services, number, record)
   if (record.hasEnded !== true) for (const subscription of subscriptions) resubscribe(services, session, subscription)
   session.restore(services.newLog(journal, number, record.sessionExpiryInterval > 0, queue), queue)
-  if (record.hasEnded === true) {
-    sessions.clearAway(session)
-    return undefined
-  }
-  session.expiresAt = record.expiresAt
-  session.willDueAt = record.willDueAt
-  if (record.isConnected) sessions.away(session, aliveAt)
+  if (record.hasEnded !== true) return goOn(services, session, record, aliveAt)
+  services.sessions.clearAway(session)
+  return undefined
+}
+
+function newSession (services: RestoreServices, number: number, record: SessionRecord): Session {
+  const { clientIdentifier, sessionExpiryInterval, will } = record
+  const session = new Session(clientIdentifier, services)
+  session.number = number
+  session.sessionExpiryInterval = sessionExpiryInterval
+  if (will !== undefined) session.will = willOfRecord(will, clientIdentifier, services.topics)
+  return session
+}
+
+/** Its deadlines are those that it had. */
+function goOn ({ sessions }: RestoreServices, session: Session, { expiresAt, willDueAt, isConnected }: SessionRecord, aliveAt: number): Session {
+  session.expiresAt = expiresAt
+  session.willDueAt = willDueAt
+  if (isConnected) sessions.away(session, aliveAt)
   sessions.restore(session)
-  if (record.isConnected) sessions.save(session)
+  if (isConnected) sessions.save(session)
   return session
 }
 
