@@ -48,7 +48,7 @@ export class BrokerParts implements BrokerServices {
   readonly responseInformation: BrokerServices['responseInformation']
   revalidations = 0
   isClosing = false
-  readonly #gate: DeliveryGate
+  readonly #gate: DeliveryGate = (session, message, judged) => mayDeliver(this, session, message, judged)
 
   constructor (options: BrokerOptions) {
     this.limits = completeLimits(options.limits, defaultHighWaterMark())
@@ -62,12 +62,8 @@ export class BrokerParts implements BrokerServices {
     this.hooks = new HookRunner(this.clock, this.logger, options.hookTimeoutMs ?? 5_000)
     this.pressure = new MemoryPressure(this.limits.memoryHighWaterMark, this.clock)
     this.journal = options.persistence === undefined ? undefined : new Journal(options.persistence, this)
-    this.#gate = (session, message, judged) => mayDeliver(this, session, message, judged)
     this.router = this.#newRouter(options)
-    this.sessions = new Sessions(this, {
-      willDue: (session, will) => { publishWill(this, session, will) },
-      ended: session => { this.#sessionEnded(session) },
-    })
+    this.sessions = this.#newSessions()
     this.cluster = this.#newCluster(options)
   }
 
@@ -107,6 +103,13 @@ export class BrokerParts implements BrokerServices {
       deliveryGate: () => this.hooks.guardsDeliveries ? this.#gate : undefined,
       dropped: (target, message, reason) => { this.dropped(target, message, reason) },
       journal: this.journal,
+    })
+  }
+
+  #newSessions (): Sessions {
+    return new Sessions(this, {
+      willDue: (session, will) => { publishWill(this, session, will) },
+      ended: session => { this.#sessionEnded(session) },
     })
   }
 

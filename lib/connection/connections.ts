@@ -5,7 +5,7 @@ import { Reader } from '../packet/data/reader.ts'
 import type { BrokerServices } from '../protocol/client/broker-services.ts'
 import type { Client } from '../protocol/client/client.ts'
 import { ConnectRefused } from '../protocol/client/failure.ts'
-import { Admission } from './admission.ts'
+import { Admission, type Admittance } from './admission.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { forgetSocket } from './connection-info.ts'
 import type { ConnectionServices } from './connection-services.ts'
@@ -61,15 +61,18 @@ export class Connections implements ConnectionOwner {
     const { info } = transport
     const admittance = this.#admission.enter(info.remoteAddress)
     this.#broker.metrics.connections++
-    if (admittance === 'tooMany') {
-      this.#turnAway(transport, tooMany())
-      return
-    }
-    if (this.#broker.hooks.chains.authorizeConnection !== undefined && !this.#broker.hooks.mayConnect({ connection: info })) {
-      this.#turnAway(transport, unwanted())
-      return
-    }
-    this.#giveUp(this.#admission.crowdedOut(info.remoteAddress))
+    if (admittance === 'tooMany') this.#turnAway(transport, tooMany())
+    else if (!this.#isWanted(info)) this.#turnAway(transport, unwanted())
+    else this.#letIn(transport, admittance)
+  }
+
+  #isWanted (info: ConnectionInfo): boolean {
+    const { hooks } = this.#broker
+    return hooks.chains.authorizeConnection === undefined || hooks.mayConnect({ connection: info })
+  }
+
+  #letIn (transport: StartableTransport, admittance: Admittance): void {
+    this.#giveUp(this.#admission.crowdedOut(transport.info.remoteAddress))
     const connection = new Connection(this.#broker, this.#shared, transport, this)
     if (admittance === 'tooFast') connection.client.refusal = tooFast()
     this.#open.add(connection)

@@ -94,17 +94,21 @@ export class WebSocketGate {
     checkWebSocketOptions(options)
     const { path = '/mqtt', ...others } = options
     if (typeof path === 'string') checkPathIsFree(server, path)
-    const isPath = this.#pathTest(path)
-    const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-      const owner = ownerOf(server, pathOf(request))
-      if (owner === mount) this.handleUpgrade(request, socket, head, others, accept)
-      else if (owner === undefined && isInCharge(server, mount)) refuse(socket, { status: 404 })
-    }
-    const mount: Mount = Object.assign(onUpgrade, { [isMountPath]: isPath } as const)
+    const mount = this.#newMount(server, this.#pathTest(path), others, accept)
     const detach = (): void => { server.off('upgrade', mount); this.#detachers.delete(detach) }
     server.prependListener('upgrade', mount) // so that `verify` knows of an upgrade before those who take every one that comes
     this.#detachers.add(detach)
     return detach
+  }
+
+  #newMount (server: EventEmitter, isPath: IsPath, options: UpgradeOptions, accept: AcceptWebSocket): Mount {
+    const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+      const owner = ownerOf(server, pathOf(request))
+      if (owner === mount) this.handleUpgrade(request, socket, head, options, accept)
+      else if (owner === undefined && isInCharge(server, mount)) refuse(socket, { status: 404 })
+    }
+    const mount: Mount = Object.assign(onUpgrade, { [isMountPath]: isPath } as const)
+    return mount
   }
 
   /** Detaches from all servers and answers later upgrades with 503, as those that wait; open connections are the broker's to end. */

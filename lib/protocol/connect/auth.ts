@@ -58,10 +58,11 @@ async function finish (client: Client, accept: Accept): Promise<void> {
   const { authentication } = client
   if (authentication === undefined) return
   authentication.exchange = undefined
-  if (client.phase === 'connecting') {
-    await admit(client, authentication.connect, accept, authenticationProperties(client, accept.authenticationData))
-    return
-  }
+  if (client.phase === 'connecting') await admit(client, authentication.connect, accept, authenticationProperties(client, accept.authenticationData))
+  else await reauthenticate(client, accept)
+}
+
+async function reauthenticate (client: Client, accept: Accept): Promise<void> {
   const { clientIdentifier } = client
   client.identify({ ...accept, clientIdentifier }) // its Session is that of the name it came with
   client.ownSession.identities++
