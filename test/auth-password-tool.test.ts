@@ -83,6 +83,20 @@ t.test('at a terminal the password is asked for twice and not shown', async t =>
   t.equal(readFileSync(path, 'utf8'), before)
 })
 
+t.test('nobody is asked for a password that there is no place for', async t => {
+  const folder = t.testdir({ users: `ann:${quick}\n` })
+  const there = join(folder, 'users')
+  const nowhere = join(folder, 'none', 'users')
+  for (const [args, complaint] of [
+    [['-c', nowhere, 'ann'], /^[^\n]*cannot write .*: there is no such directory\n?$/],
+    [[nowhere, 'ann'], /^[^\n]*cannot write .*: there is no such file; -c makes one\n?$/],
+    [['-c', there, 'ann'], /^[^\n]*is there already: leave -c out to add a user to it\n?$/],
+    [['-c', join(there, 'users'), 'ann'], /^[^\n]*cannot write .*ENOTDIR.*\n?$/],
+  ] as const) t.match(await passwd(args, 'secret\nsecret\n', true), [1, complaint], args.join(' '))
+  t.match(await passwd(['-c', '-b', nowhere, 'ann', 'secret']), [1, 'there is no such directory'], 'one that is given along is refused for the same reason')
+  t.notOk(statSync(`${there}.new`, { throwIfNoEntry: false }), 'nothing is left behind')
+})
+
 t.test('a user name cannot smuggle a line into the file', async t => {
   const path = join(t.testdir({ users: `ann:${quick}\n` }), 'users')
   for (const name of ['', 'a:b', `a\nroot:${quick}`, 'a\r', 'a\0', '#a', ' a', 'a ', 'x'.repeat(65_536)]) t.match(await passwd([path, name], 'secret\n'), [2, 'user name'], JSON.stringify(name.slice(0, 12)))

@@ -1,4 +1,5 @@
-import { open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { access, constants, open, readFile, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { hashPassword } from '../password-file/index.ts'
 import { looksHashed } from '../password-file/hash.ts'
 import { readLine, usernameFault } from '../password-file/lines.ts'
@@ -56,10 +57,16 @@ async function changeOf (settings: Settings, terminal: Terminal): Promise<Change
   if (settings.hashPlain === true) return lines => hashPlainLines(lines, hasher)
   const username = checkedName(settings.username ?? '', scram)
   if (settings.delete === true) return lines => Promise.resolve(withoutUser(lines, username))
-  const password = settings.password ?? await readPassword(terminal, ['Password: ', 'Once more: '])
-  if (password === undefined || password === '' || Buffer.byteLength(password) > 65_535) throw usageError('passwd: expected a password of 1 to 65,535 bytes')
-  const line = `${username}:${await hasher(password)}`
+  const line = `${username}:${await hasher(await passwordOf(settings, terminal))}`
   return lines => Promise.resolve(withLine(lines, username, line))
+}
+
+/** Nobody is asked for one that there is no place for. */
+async function passwordOf ({ file = '', create = false, password }: Settings, terminal: Terminal): Promise<string> {
+  if (password === undefined) await checkPlace(file, create)
+  const given = password ?? await readPassword(terminal, ['Password: ', 'Once more: '])
+  if (given === undefined || given === '' || Buffer.byteLength(given) > 65_535) throw usageError('passwd: expected a password of 1 to 65,535 bytes')
+  return given
 }
 
 const hashScram: Hash = async password => {
@@ -103,27 +110,54 @@ async function hashPlainLines (lines: readonly string[], hash: Hash): Promise<re
   return hashed
 }
 
+/** Where a file is written, and by which name until it is whole. */
+interface Place {
+  readonly path: string
+  readonly target: string
+  readonly fresh: string
+  /** Whether there must be no such file yet, or must be one. */
+  readonly create: boolean
+}
+
+async function placeOf (path: string, create: boolean): Promise<Place> {
+  const target = await realpath(path).catch(() => path)
+  return { path, target, fresh: `${target}.new`, create }
+}
+
+async function checkPlace (path: string, create: boolean): Promise<void> {
+  const place = await placeOf(path, create)
+  try {
+    await stateOf(place)
+    await access(dirname(place.target), constants.W_OK)
+  } catch (error) {
+    throw cannotWrite(place, error)
+  }
+}
+
 /** Puts a new file in the place of the old one in one step: nobody ever reads half of it. What is written first keeps others from changing the same file meanwhile. */
 async function rewrite (path: string, create: boolean, change: Change): Promise<void> {
-  const target = await realpath(path).catch(() => path)
-  const fresh = `${target}.new`
+  const place = await placeOf(path, create)
   try {
-    const before = await stateOf(target, create)
-    const file = await open(fresh, 'wx', before.mode)
-    try {
-      await file.chown(before.uid, before.gid).catch(() => undefined) // not everybody may; then it is whose it is
-      await file.chmod(before.mode)
-      await file.writeFile(await change(create ? [] : linesOf(await readFile(target, 'utf8'))).then(textOf))
-      await file.sync()
-      await rename(fresh, target)
-    } catch (error) {
-      await unlink(fresh)
-      throw error
-    } finally {
-      await file.close()
-    }
+    const before = await stateOf(place)
+    const file = await open(place.fresh, 'wx', before.mode)
+    await replace(place, file, before, change)
   } catch (error) {
-    throw systemErrorCode(error) === undefined ? error : failure(`cannot write ${path}: ${reasonOf(error, fresh)}`, error)
+    throw cannotWrite(place, error)
+  }
+}
+
+async function replace ({ target, fresh, create }: Place, file: FileHandle, before: FileState, change: Change): Promise<void> {
+  try {
+    await file.chown(before.uid, before.gid).catch(() => undefined) // not everybody may; then it is whose it is
+    await file.chmod(before.mode)
+    await file.writeFile(await change(create ? [] : linesOf(await readFile(target, 'utf8'))).then(textOf))
+    await file.sync()
+    await rename(fresh, target)
+  } catch (error) {
+    await unlink(fresh)
+    throw error
+  } finally {
+    await file.close()
   }
 }
 
@@ -134,7 +168,7 @@ interface FileState {
 }
 
 /** What the new file takes over from the old one; others may not read it in any case. */
-async function stateOf (target: string, create: boolean): Promise<FileState> {
+async function stateOf ({ target, create }: Place): Promise<FileState> {
   const found = await stat(target).catch((error: unknown) => {
     if (create && systemErrorCode(error) === 'ENOENT') return undefined
     throw error
@@ -144,13 +178,16 @@ async function stateOf (target: string, create: boolean): Promise<FileState> {
   return { mode: found.mode & 0o660, uid: found.uid, gid: found.gid }
 }
 
-function reasonOf (error: unknown, fresh: string): string {
+/** What the system has against it, as somebody can act on it; other errors say so by themselves. */
+function cannotWrite ({ path, fresh, create }: Place, error: unknown): unknown {
+  const code = systemErrorCode(error)
+  if (code === undefined) return error
   const reasons = new Map([
-    ['ENOENT', 'there is no such file; -c makes one'],
+    ['ENOENT', create ? 'there is no such directory' : 'there is no such file; -c makes one'],
     ['EEXIST', `another command is writing it; if none is, remove ${fresh}`],
     ['EACCES', 'not allowed'],
   ])
-  return reasons.get(systemErrorCode(error) ?? '') ?? String(error)
+  return failure(`cannot write ${path}: ${reasons.get(code) ?? String(error)}`, error)
 }
 
 function linesOf (text: string): string[] {
