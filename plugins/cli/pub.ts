@@ -60,18 +60,7 @@ async function publishLines (publish: Publish, terminal: Terminal): Promise<void
   for await (const line of createInterface({ input: terminal.input })) await publish(line)
 }
 
-/**
- * `myelin pub`: resolves when the broker has the messages, as far as their QoS tells.
- * @throws {CommandError} when it was called wrongly, cannot connect or the broker refuses.
- */
-export async function pub (args: readonly string[], terminal: Terminal): Promise<void> {
-  const given = readArguments(table, args)
-  if (given.help === true) { terminal.output.write(helpText(publishHelp)); return }
-  const settings = { ...defaultsOf(table), ...given } as PublishSettings
-  const { topic } = settings
-  if (topic === undefined) throw usageError('pub: -t <topic> is missing')
-  checkConnection(given)
-  const payload = await payloadOf(settings)
+async function send (settings: PublishSettings, topic: string, payload: string | Buffer | undefined, terminal: Terminal): Promise<void> {
   const client = await connectClient(settings)
   try {
     const publish = publisher(client, topic, settings)
@@ -83,4 +72,17 @@ export async function pub (args: readonly string[], terminal: Terminal): Promise
     // Otherwise a terminal that nobody types at would keep a command alive that has failed.
     if (payload === undefined) terminal.input.destroy()
   }
+}
+
+/**
+ * `myelin pub`: resolves when the broker has the messages, as far as their QoS tells.
+ * @throws {CommandError} when it was called wrongly, cannot connect or the broker refuses.
+ */
+export async function pub (args: readonly string[], terminal: Terminal): Promise<void> {
+  const given = readArguments(table, args)
+  if (given.help === true) { terminal.output.write(helpText(publishHelp)); return }
+  const settings = { ...defaultsOf(table), ...given } as PublishSettings
+  if (settings.topic === undefined) throw usageError('pub: -t <topic> is missing')
+  checkConnection(given)
+  await send(settings, settings.topic, await payloadOf(settings), terminal)
 }

@@ -1,4 +1,4 @@
-import { createBroker, ErrorCode, MqttError, systemClock, version, type Broker, type BrokerOptions, type Plugin } from '../../../lib/index.ts'
+import { createBroker, ErrorCode, MqttError, systemClock, version, type Broker, type BrokerOptions, type Logger, type Plugin } from '../../../lib/index.ts'
 import { Access } from './access.ts'
 import { banner, withoutPassword } from './banner.ts'
 import { brokerOptionsOf } from './broker-options.ts'
@@ -6,10 +6,11 @@ import { failure, usageError } from '../command-error.ts'
 import { dataStore, redisStore, storeFailure } from '../data.ts'
 import { flagName } from '../options/arguments.ts'
 import { helpText, type Help } from '../options/help.ts'
-import { openListeners } from './listeners.ts'
+import type { Values } from '../options/kinds.ts'
+import { openListeners, type Listener } from './listeners.ts'
 import { Reloader, type Reloadable } from './reload.ts'
 import { letSmallHeapGrow } from './small-heap.ts'
-import { startGroups, type Settings } from '../options/start-options.ts'
+import { startGroups, type Settings, type StartOptions } from '../options/start-options.ts'
 import { withPeers } from '../peers.ts'
 import { readSettings, readStartArguments } from '../options/settings.ts'
 import type { Terminal } from '../terminal.ts'
@@ -79,16 +80,26 @@ async function run (reloader: Reloader, terminal: Terminal): Promise<Running> {
   const access = new Access()
   const list = await access.build(settings)
   const broker = await buildBroker({ ...brokerOptionsOf(settings, logger), ...await keptIn(settings) }, access.plugin(list))
+  const listeners = await listen(broker, reloader, logger, terminal)
+  return { broker, listeners, access, logger }
+}
+
+/** A broker that nobody can reach is closed again. */
+async function listen (broker: Broker, reloader: Reloader, logger: Logger, terminal: Terminal): Promise<readonly Listener[]> {
   try {
-    const listeners = await openListeners(broker, settings, logger, () => reloader.settings)
-    const urls = listeners.map(({ url }) => url)
-    if (settings.logFormat === 'json') logger.info({ version: version, listeners: urls, ...(settings.redis === undefined ? { data: settings.data } : { redis: withoutPassword(settings.redis) }) }, 'listening')
-    if (settings.logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
-    return { broker, listeners, access, logger }
+    const listeners = await openListeners(broker, reloader.settings, logger, () => reloader.settings)
+    announce(listeners.map(({ url }) => url), reloader.settings, logger, terminal)
+    return listeners
   } catch (error) {
     await broker.close()
     throw error
   }
+}
+
+function announce (urls: readonly string[], settings: Settings, logger: Logger, terminal: Terminal): void {
+  const { logFormat, redis, data } = settings
+  if (logFormat === 'json') logger.info({ version, listeners: urls, ...(redis === undefined ? { data } : { redis: withoutPassword(redis) }) }, 'listening')
+  if (logFormat === 'pretty') terminal.output.write(banner(version, urls, settings))
 }
 
 const signals = [['SIGINT', 2], ['SIGTERM', 15]] as const
@@ -115,6 +126,10 @@ export async function start (args: readonly string[], terminal: Terminal): Promi
   const given = readStartArguments(args)
   if (given.help === true) { terminal.output.write(helpText(startHelp)); return }
   if (given.version === true) { terminal.output.write(`${version}\n`); return }
+  await runUntilStopped(given, terminal)
+}
+
+async function runUntilStopped (given: Values<StartOptions>, terminal: Terminal): Promise<void> {
   const stopped = firstSignal(terminal)
   const reloader = new Reloader(await readSettings(given), given)
   const running = run(reloader, terminal)
