@@ -169,8 +169,7 @@ async function * fieldsOf (link: Link, key: string): AsyncGenerator<readonly [fi
   } while (cursor !== '0')
 }
 
-/** What those topics have now. */
-async function retainedOf (link: Link, topicNames: ReadonlySet<string>): Promise<Map<string, Buffer>> {
+function byRetainedKey (topicNames: Iterable<string>): Map<string, string[]> {
   const byKey = new Map<string, string[]>()
   for (const topicName of topicNames) {
     const key = retainedKey(topicName)
@@ -178,8 +177,13 @@ async function retainedOf (link: Link, topicNames: ReadonlySet<string>): Promise
     if (names === undefined) byKey.set(key, [topicName])
     else names.push(topicName)
   }
+  return byKey
+}
+
+/** What those topics have now. */
+async function retainedOf (link: Link, topicNames: ReadonlySet<string>): Promise<Map<string, Buffer>> {
   const values = new Map<string, Buffer>()
-  await Promise.all([...byKey].map(async ([key, names]) => {
+  await Promise.all([...byRetainedKey(topicNames)].map(async ([key, names]) => {
     const found = await link.command('HMGET', key, ...names) as (Buffer | null)[]
     for (const [i, value] of found.entries()) if (value !== null) values.set(names[i] as string, value)
   }))

@@ -7,10 +7,21 @@ const mostWaiting = 10_000
 
 class PresenceListener implements StreamListener {
   readonly events: PresenceEvent[] = []
-  wake: () => void = () => undefined
   #position: number
+  #resolve: () => void = () => undefined
 
   constructor (position: number) { this.#position = position }
+
+  /** Ends the wait for events. */
+  readonly wake = (): void => { this.#resolve() }
+
+  /** Resolves when there are events, or the signal is aborted. */
+  some (signal: AbortSignal): Promise<void> {
+    return new Promise(resolve => {
+      this.#resolve = resolve
+      if (signal.aborted || this.events.length > 0) resolve()
+    })
+  }
 
   read (entries: readonly StreamEntry[]): void {
     for (const { position, fields } of entries) {
@@ -31,19 +42,19 @@ export async function * presenceFrom (store: RedisStore, signal: AbortSignal): A
   const position = Number(await store.link.command('HGET', 'n', 'presence') ?? 0)
   const listener = new PresenceListener(position)
   const reader = new StreamReader(store.settings, 'pr', listener)
-  const stop = (): void => { listener.wake() }
-  signal.addEventListener('abort', stop)
+  signal.addEventListener('abort', listener.wake)
   try {
     await reader.start(position)
-    while (!signal.aborted) {
-      yield * listener.events.splice(0)
-      await new Promise<void>(resolve => {
-        listener.wake = resolve
-        if (signal.aborted || listener.events.length > 0) resolve()
-      })
-    }
+    yield * eventsOf(listener, signal)
   } finally {
-    signal.removeEventListener('abort', stop)
+    signal.removeEventListener('abort', listener.wake)
     reader.close()
+  }
+}
+
+async function * eventsOf (listener: PresenceListener, signal: AbortSignal): AsyncGenerator<PresenceEvent> {
+  while (!signal.aborted) {
+    yield * listener.events.splice(0)
+    await listener.some(signal)
   }
 }

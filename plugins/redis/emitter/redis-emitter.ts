@@ -89,19 +89,22 @@ export class RedisEmitter implements Emitter {
     const known = this.#node?.log.position ?? pipe.logEnd // what is retained was read then, or later
     this.abandon()
     const joined = await join(link, this.leaseMs, description)
-    const { generation, moves } = joined
     const node = this.#node = new Node(this.store, joined, description, events)
     pipe.watcher = { fenced: () => { this.#fenced(node, events) }, reachable: (isReachable, error) => { if (!node.isOver) events.reachable(isReachable, error) } }
-    pipe.begin(generation)
+    pipe.begin(joined.generation)
     pipe.logEnd = joined.position
+    await this.#start(node, known)
+    return { generation: joined.generation, nextSession: joined.generation * sessionsInGeneration, moves: joined.moves }
+  }
+
+  async #start (node: Node, known: number): Promise<void> {
     try {
-      await node.log.begin(link, joined, known)
+      await node.log.begin(this.store.link, node.joined, known)
       await node.start()
     } catch (error) {
       this.abandon()
       throw error
     }
-    return { generation, nextSession: generation * sessionsInGeneration, moves }
   }
 
   claim (request: ClaimRequest): Promise<Claim> { return this.#use.claims.claim(request) }

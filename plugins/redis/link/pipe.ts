@@ -124,15 +124,18 @@ export class Pipe {
     this.#isStalled = true
     const remedy = remedyFor(error)
     if (remedy !== 'resend') this.#tell(remedy !== 'wait', error as Error) // an order that is wrong is what the one before it has left
-    if (remedy === 'fenced') {
-      this.#fence()
-      return
-    }
-    if (remedy === 'reject') {
-      this.#drop(entry)
-      entry.reject(describe(error))
-    }
+    if (remedy === 'reject') this.#reject(entry, error)
     if (remedy === 'wait') this.#failures++
+    if (remedy === 'fenced') this.#fence()
+    else this.#recover(entry, error)
+  }
+
+  #reject (entry: Entry, error: unknown): void {
+    this.#drop(entry)
+    entry.reject(describe(error))
+  }
+
+  #recover (entry: Entry, error: unknown): void {
     const last = lastExecuted(error)
     if (last !== undefined && entry === this.#queue[0]) this.#number = last + 1
     this.#resume()
