@@ -43,13 +43,17 @@ export function accessRules<Data = unknown> (options: AccessRulesOptions): Rules
     return rulesPlugin({ name, file: { path, watch }, parse: text => parseRulesFile(path, text, limits) })
   }
   if (watch) throw optionInvalid('watch', 'false where there is no "path"', watch)
+  return rulesPlugin({ name, file: undefined, parse: parserOf(options, limits) })
+}
+
+/** Parses the options anew each time but the first, for which that was done already: what is wrong with them is told at once. */
+function parserOf (options: AccessRulesOptions, limits: RuleLimits): () => RuleSet {
   let checked: RuleSet | undefined = parseAccessRules(options, limits, ofOptions)
-  const parse = (): RuleSet => {
+  return () => {
     const rules = checked ?? parseAccessRules(options, limits, ofOptions)
     checked = undefined
     return rules
   }
-  return rulesPlugin({ name, file: undefined, parse })
 }
 
 const ofOptions: Complain = Object.assign((field: string, expected: string, got: unknown) => optionInvalid(field, expected, got), { unknown: optionUnknown })

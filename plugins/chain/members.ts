@@ -69,12 +69,7 @@ export class Members<Data> {
  * @throws MqttError when there are none, or two have one name
  */
 export function combination<Data> (name: string, plugins: readonly Plugin<Data>[], register: Register<Data>): Combination<Data> {
-  if (!isList(plugins)) throw optionInvalid('plugins', 'a list of plugins', plugins)
-  if (plugins.length === 0) throw optionInvalid('plugins', 'a list of plugins that is not empty', '[]')
-  for (const plugin of plugins as readonly unknown[]) if (!isPlugin(plugin)) throw optionInvalid('plugins', 'a list of plugins', plugin)
-  const names = plugins.map(plugin => plugin.name)
-  const twice = names.find((name, index) => names.indexOf(name) < index)
-  if (twice !== undefined) throw optionInvalid('plugins', 'plugins with different names', twice)
+  checkPlugins(plugins)
   const members = new Members(plugins, register)
   return {
     name,
@@ -83,6 +78,15 @@ export function combination<Data> (name: string, plugins: readonly Plugin<Data>[
     reload: () => members.reload(),
     close: () => members.close(),
   }
+}
+
+function checkPlugins<Data> (plugins: readonly Plugin<Data>[]): void {
+  if (!isList(plugins)) throw optionInvalid('plugins', 'a list of plugins', plugins)
+  if (plugins.length === 0) throw optionInvalid('plugins', 'a list of plugins that is not empty', '[]')
+  for (const plugin of plugins as readonly unknown[]) if (!isPlugin(plugin)) throw optionInvalid('plugins', 'a list of plugins', plugin)
+  const names = plugins.map(plugin => plugin.name)
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice !== undefined) throw optionInvalid('plugins', 'plugins with different names', twice)
 }
 
 // Array.isArray would make the elements `any`.

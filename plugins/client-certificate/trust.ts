@@ -8,6 +8,7 @@ export class Trust {
   readonly #authorityFile: ReloadableFile
   readonly #listFile: ReloadableFile | undefined
   readonly #acceptExpired: boolean
+  readonly #changed: () => void
   #authorities: readonly Authority[] = []
   #lists: ReadonlyMap<string, RevocationList> = new Map()
   #clock: Clock | undefined = undefined
@@ -15,24 +16,9 @@ export class Trust {
   /** @param changed is called when a file was read anew */
   constructor (ca: string, crl: string | undefined, acceptExpired: boolean, watch: boolean, changed: () => void) {
     this.#acceptExpired = acceptExpired
-    this.#authorityFile = new ReloadableFile({
-      path: ca,
-      watch,
-      loadBytes: async bytes => {
-        this.#authorities = read(ca, () => parseAuthorities(bytes))
-        await this.#listFile?.reload().catch(() => undefined) // a list of a new authority may have been there before it; what is wrong with it is told when it is read
-        changed()
-      },
-    })
-    if (crl === undefined) return
-    this.#listFile = new ReloadableFile({
-      path: crl,
-      watch,
-      loadBytes: bytes => {
-        this.#lists = this.#readLists(crl, bytes)
-        changed()
-      },
-    })
+    this.#changed = changed
+    this.#authorityFile = new ReloadableFile({ path: ca, watch, loadBytes: bytes => this.#loadAuthorities(ca, bytes) })
+    if (crl !== undefined) this.#listFile = new ReloadableFile({ path: crl, watch, loadBytes: bytes => { this.#loadLists(crl, bytes) } })
   }
 
   async open (broker: Broker): Promise<void> {
@@ -84,6 +70,17 @@ export class Trust {
       authority = this.#authorities.find(above => x509.checkIssued(above.x509)) // several may have one name
     }
     return undefined
+  }
+
+  async #loadAuthorities (path: string, bytes: Buffer): Promise<void> {
+    this.#authorities = read(path, () => parseAuthorities(bytes))
+    await this.#listFile?.reload().catch(() => undefined) // a list of a new authority may have been there before it; what is wrong with it is told when it is read
+    this.#changed()
+  }
+
+  #loadLists (path: string, bytes: Buffer): void {
+    this.#lists = this.#readLists(path, bytes)
+    this.#changed()
   }
 
   #readLists (path: string, bytes: Buffer): ReadonlyMap<string, RevocationList> {

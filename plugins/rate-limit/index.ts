@@ -1,6 +1,6 @@
 import { optionInvalid, ReasonCode, type AuthorizeResult, type ClientInfo, type Hooks, type Plugin } from '../../lib/index.ts'
 import { Addresses } from './addresses.ts'
-import { noCounts, type RateLimitMetrics } from './counts.ts'
+import { noCounts, type Counts, type RateLimitMetrics } from './counts.ts'
 import { Flapping } from './flapping.ts'
 import { Gate, type Ban } from './gate.ts'
 import { Host } from './host.ts'
@@ -38,27 +38,46 @@ export interface RateLimit<Data = unknown> extends Plugin<Data> {
  */
 export function rateLimit<Data = unknown> (options: RateLimitOptions<Data> = {}): RateLimit<Data> {
   checkOptions(options)
-  const { name = 'rate-limit', allow = [], addressPrefix = {}, maximumEntries = 100_000, flapping: flappingLimits, publishes } = options
-  const host = new Host<Data>()
   const counts = noCounts()
-  const addresses = new Addresses(allow, addressPrefix)
-  const gate = new Gate<Data>(options, addresses, host, counts, maximumEntries)
-  const flapping = flappingLimits && new Flapping<Data>(flappingLimits, addresses, host, counts, maximumEntries)
+  const parts = partsOf(options, counts)
+  const { host, gate, flapping } = parts
   return {
-    name,
-    hooks: { ...hooksOf(gate, flapping), ...(publishes === undefined ? {} : { authorizePublish: new Publishers(publishes, host, counts).authorize }) },
+    name: options.name ?? 'rate-limit',
+    hooks: hooksOf(parts),
     setup (broker) { host.broker = broker },
     bans: () => gate.bans(),
-    ban (address, milliseconds) {
-      if (!(typeof milliseconds === 'number' && milliseconds > 0)) throw optionInvalid('milliseconds', 'a positive number', milliseconds)
-      gate.ban(address, milliseconds)
-    },
+    ban: (address, milliseconds) => { gate.ban(address, checkedDuration(milliseconds)) },
     unban: address => gate.unban(address),
     get metrics () { return { addresses: gate.ledger.size, forgotten: gate.ledger.evictions + (flapping?.ledger.evictions ?? 0), ...counts } },
   }
 }
 
-function hooksOf<Data> (gate: Gate<Data>, flapping: Flapping<Data> | undefined): Hooks<Data, never> {
+interface Parts<Data> {
+  readonly host: Host<Data>
+  readonly gate: Gate<Data>
+  readonly flapping: Flapping<Data> | undefined
+  readonly publishers: Publishers<Data> | undefined
+}
+
+/** What the options ask for. */
+function partsOf<Data> (options: RateLimitOptions<Data>, counts: Counts): Parts<Data> {
+  const { allow = [], addressPrefix = {}, maximumEntries = 100_000, flapping, publishes } = options
+  const host = new Host<Data>()
+  const addresses = new Addresses(allow, addressPrefix)
+  return {
+    host,
+    gate: new Gate<Data>(options, addresses, host, counts, maximumEntries),
+    flapping: flapping && new Flapping<Data>(flapping, addresses, host, counts, maximumEntries),
+    publishers: publishes && new Publishers(publishes, host, counts),
+  }
+}
+
+function checkedDuration (milliseconds: unknown): number {
+  if (typeof milliseconds === 'number' && milliseconds > 0) return milliseconds
+  throw optionInvalid('milliseconds', 'a positive number', milliseconds)
+}
+
+function hooksOf<Data> ({ gate, flapping, publishers }: Parts<Data>): Hooks<Data, never> {
   return {
     authorizeConnection: ({ connection }) => gate.admits(connection),
     authorizeClient: ({ client }) => verdict(gate, flapping, client),
@@ -68,6 +87,7 @@ function hooksOf<Data> (gate: Gate<Data>, flapping: Flapping<Data> | undefined):
       flapping?.left(event)
       if (event.error !== undefined) gate.failed(event.client.connection, event.error) // it authenticated anew
     },
+    ...(publishers === undefined ? {} : { authorizePublish: publishers.authorize }),
   }
 }
 
