@@ -208,18 +208,9 @@ export class TestClient {
       case PacketType.pubcomp: this.#answers.set(packet.packetIdentifier, packet.reasonCode); break
       case PacketType.suback:
       case PacketType.unsuback: this.#answers.set(packet.packetIdentifier, packet.reasonCodes[0] ?? ReasonCode.success); break
-      case PacketType.pubrec:
-        if (packet.reasonCode < ReasonCode.unspecifiedError) this.#acknowledge(PacketType.pubrel, packet.packetIdentifier)
-        else this.#answers.set(packet.packetIdentifier, packet.reasonCode)
-        break
-      case PacketType.pubrel:
-        this.#unreleased.delete(packet.packetIdentifier)
-        this.#acknowledge(PacketType.pubcomp, packet.packetIdentifier)
-        break
-      case PacketType.auth:
-        if (packet.reasonCode === ReasonCode.success) this.#answers.set(0, ReasonCode.success)
-        else void this.#authenticate(packet.properties?.authenticationData ?? Buffer.alloc(0))
-        break
+      case PacketType.pubrec: this.#release(packet.packetIdentifier, packet.reasonCode); break
+      case PacketType.pubrel: this.#complete(packet.packetIdentifier); break
+      case PacketType.auth: this.#authenticate(packet.reasonCode, packet.properties?.authenticationData); break
       case PacketType.pingresp: break
       case PacketType.connect:
       case PacketType.subscribe:
@@ -248,7 +239,22 @@ export class TestClient {
     this.wire.send({ type, packetIdentifier, reasonCode: ReasonCode.success, properties: undefined })
   }
 
-  async #authenticate (data: Buffer): Promise<void> {
+  #release (packetIdentifier: number, reasonCode: ReasonCode): void {
+    if (reasonCode < ReasonCode.unspecifiedError) this.#acknowledge(PacketType.pubrel, packetIdentifier)
+    else this.#answers.set(packetIdentifier, reasonCode)
+  }
+
+  #complete (packetIdentifier: number): void {
+    this.#unreleased.delete(packetIdentifier)
+    this.#acknowledge(PacketType.pubcomp, packetIdentifier)
+  }
+
+  #authenticate (reasonCode: ReasonCode, data: Buffer = Buffer.alloc(0)): void {
+    if (reasonCode === ReasonCode.success) this.#answers.set(0, ReasonCode.success)
+    else void this.#answerAuth(data)
+  }
+
+  async #answerAuth (data: Buffer): Promise<void> {
     const answer = await this.#options.authenticate?.(data)
     if (answer !== undefined) this.#sendAuth(ReasonCode.continueAuthentication, answer)
   }
