@@ -1,33 +1,18 @@
-import { clearImmediate, setImmediate } from 'node:timers'
-import { ErrorCode, type MqttError } from '../base/errors.ts'
-import type { Limits } from '../base/limits.ts'
-import type { Metrics } from '../base/metrics.ts'
-import type { Clock } from '../contract/clock.ts'
-import type { Logger } from '../contract/logger.ts'
-import { CommitRefused } from '../contract/emitter.ts'
+import type { MqttError } from '../base/errors.ts'
 import { Origin, type Message } from '../contract/message.ts'
 import type { SessionRecord, Store } from '../contract/store.ts'
 import { storeFailed } from '../contract/store-errors.ts'
 import type { Subscription } from '../contract/subscription.ts'
 import { QoS } from '../packet/packets.ts'
 import { AwaitedMessages, type Lane } from './awaited-messages.ts'
-import { JournalBatch, retainedBy } from './journal-batch.ts'
+import type { CommitSchedule } from './commit-schedule.ts'
+import { GroupCommit, type JournalServices } from './group-commit.ts'
+import { retainedBy } from './journal-batch.ts'
 import type { Expelled, JournalPeer } from './journal-peer.ts'
-import { StoreWriter } from './store-writer.ts'
 import { DeliveryState, PendingMessage, PendingState, waiterOf, type JournalDelivery, type Waiter } from './pending-message.ts'
 
-/** Milliseconds after which a store that refused a commit is asked again. */
-const retryMs = 1_000
 /** Milliseconds after which the store is told that the broker still runs, if nothing else was. */
 const beatMs = 5_000
-
-/** What the journal is built with. */
-export interface JournalServices {
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly metrics: Metrics
-  readonly limits: Pick<Limits, 'maximumUncommittedBytes'>
-}
 
 /**
  * Gathers what has to be stored and commits it in groups, one after the other. Whoever waits for something waits for the commit
@@ -36,32 +21,17 @@ export interface JournalServices {
 export class Journal {
   readonly store: Store
   readonly #services: JournalServices
-  readonly #writer: StoreWriter
-  #batch = new JournalBatch()
-  /** What is being committed. */
-  #sealed: JournalBatch | undefined = undefined
+  readonly #group: GroupCommit
+  readonly #schedule: CommitSchedule
   readonly #awaited: AwaitedMessages
   #nextSession = 1
-  /** Ends the wait for the next commit; undefined when none is planned. */
-  #cancel: (() => void) | undefined = undefined
-  /** Nobody waits for what has gathered. */
-  #isPatient = true
   #isOpen = false
-  /** From here on nothing is written. */
-  #isClosed = false
-  #isDiscarded = false
-  #isCommitting = false
-  /** Who wants that nothing is being committed. */
-  #pauses = 0
-  #whenIdle: (() => void)[] = []
-  #resume: (() => void)[] = []
-  /** The cluster that the broker is part of. */
-  peer: JournalPeer | undefined = undefined
 
   constructor (store: Store, services: JournalServices) {
     this.store = store
     this.#services = services
-    this.#writer = new StoreWriter(store, services)
+    this.#group = new GroupCommit(store, services)
+    this.#schedule = this.#group.schedule
     this.#awaited = new AwaitedMessages(services.clock, store, messages => { this.#gatherAll(messages) })
   }
 
@@ -69,7 +39,12 @@ export class Journal {
   get isOpen (): boolean { return this.#isOpen }
 
   /** Whether the last commit failed. */
-  get isFailing (): boolean { return this.#writer.isFailing }
+  get isFailing (): boolean { return this.#group.isFailing() }
+
+  /** The cluster that the broker is part of. */
+  get peer (): JournalPeer | undefined { return this.#group.peer }
+
+  set peer (peer: JournalPeer | undefined) { this.#group.peer = peer }
 
   /** @returns when the broker was last known to run, in milliseconds since the epoch; undefined when it never did */
   async open (): Promise<number | undefined> {
@@ -84,30 +59,30 @@ export class Journal {
 
   /** A number that no other Session has, had or will have. */
   newSession (): number {
-    this.#batch.created.add(this.#nextSession)
+    this.#group.batch.created.add(this.#nextSession)
     return this.#nextSession++
   }
 
   /** Writes a Session's record, or removes it with all that belongs to it but its deliveries. */
   saveSession (session: number, record: SessionRecord | undefined): void {
-    this.#batch.saveSession(session, record)
+    this.#group.batch.saveSession(session, record)
     this.plan()
   }
 
   subscribe (session: number, topicFilter: string, subscription: Subscription | undefined): void {
-    this.#batch.subscribe({ session, topicFilter, subscription })
+    this.#group.batch.subscribe({ session, topicFilter, subscription })
     this.plan()
   }
 
   /** An inbound QoS 2 Packet Identifier came into use, or was released. */
   receive (session: number, packetIdentifier: number, isInUse: boolean): void {
-    this.#batch.receive({ session, packetIdentifier, isInUse })
+    this.#group.batch.receive({ session, packetIdentifier, isInUse })
     this.plan()
   }
 
   /** A message is retained, or, without a payload, has removed the one that was. */
   retain (message: Message): void {
-    this.#batch.retained.set(message.topicName, retainedBy(message))
+    this.#group.batch.retained.set(message.topicName, retainedBy(message))
     const pending = this.#pendingOf(message)
     pending.isRetained = true
     this.#bind(pending)
@@ -123,7 +98,7 @@ export class Journal {
 
   /** A retained message has expired. */
   forgetRetained (topicName: string): void {
-    this.#batch.retained.set(topicName, undefined)
+    this.#group.batch.retained.set(topicName, undefined)
     this.plan()
   }
 
@@ -151,8 +126,8 @@ export class Journal {
   /** A delivery was sent or released; when that is not part of what is written of it anyway, it is written by itself. */
   sent (delivery: JournalDelivery): void {
     if (delivery.state !== DeliveryState.writing && delivery.state !== DeliveryState.stored) return
-    this.#batch.note(delivery)
-    if (delivery.qos === QoS.atLeastOnce) this.#planSome()
+    this.#group.batch.note(delivery)
+    if (delivery.qos === QoS.atLeastOnce) this.#schedule.planSome()
     else this.plan()
   }
 
@@ -162,8 +137,8 @@ export class Journal {
     delivery.state = state === DeliveryState.lost ? state : DeliveryState.done
     delivery.pending?.complete(delivery)
     if (state !== DeliveryState.writing && state !== DeliveryState.stored) return
-    this.#batch.removed.push(delivery)
-    this.#planSome()
+    this.#group.batch.removed.push(delivery)
+    this.#schedule.planSome()
   }
 
   /** A delivery belongs to a Session that is another node's now. What came through the inbox the new owner has from there, unless a Shared Subscription chose; the rest is to be refused. */
@@ -180,46 +155,49 @@ export class Journal {
    * @returns messages that are to be brought to it there
    */
   expel (session: number, clientIdentifier: string | undefined): Expelled {
-    return this.#batch.expel(session, clientIdentifier, storeFailed('the Session was taken over by another node'))
+    return this.#group.batch.expel(session, clientIdentifier, storeFailed('the Session was taken over by another node'))
   }
 
   /** All Sessions are other nodes': nothing is written of any. @returns messages that were left out */
   expelAll (): readonly Message[] {
     const error = storeFailed('the Sessions were taken over by other nodes')
-    return [...this.#sealed?.expelAll(error) ?? [], ...this.#batch.expelAll(error)]
+    return [...this.#group.sealed?.expelAll(error) ?? [], ...this.#group.batch.expelAll(error)]
   }
 
   /** Whether the next commit has messages for a Session. */
   hasGathered (session: number): boolean {
-    return this.#batch.messages.some(({ deliveries }) => deliveries.some(delivery => delivery.session === session))
+    return this.#group.batch.messages.some(({ deliveries }) => deliveries.some(delivery => delivery.session === session))
   }
 
   /** What the next commit says of a topic's retained message; undefined for nothing. */
   retainedNext (topicName: string): { readonly message: Message | undefined } | undefined {
-    const { retained } = this.#batch
+    const { retained } = this.#group.batch
     return retained.has(topicName) ? { message: retained.get(topicName) } : undefined
   }
 
   /** QoS 1 and 2 messages that have gathered, in the order in which they came. */
-  * gathered (): Generator<Message> { for (const { message } of this.#batch.messages) yield message }
+  * gathered (): Generator<Message> { for (const { message } of this.#group.batch.messages) yield message }
 
   /** The same as `written`, even if there is nothing to write: then the store is asked all the same. */
   synced (): Promise<void> {
-    this.#batch.isBeat = true
+    this.#group.batch.isBeat = true
     return this.written()
   }
 
   /** Lets the store know now and then that the broker runs, since the clocks of who is connected start when it is killed. */
   beat (): void {
-    if (this.#services.clock.now() - this.#writer.aliveAt < beatMs) return
-    this.#batch.isBeat = true
+    if (this.#services.clock.now() - this.#group.aliveAt < beatMs) return
+    this.#group.batch.isBeat = true
     this.plan()
   }
+
+  /** There is something to commit, here or with the cluster. */
+  plan (): void { this.#schedule.plan() }
 
   /** Tells `waiter` when all that was recorded so far is durable. */
   wait (waiter: Waiter): void {
     this.#gatherAwaited()
-    this.#batch.waiters.push(waiter)
+    this.#group.batch.waiters.push(waiter)
     this.plan()
   }
 
@@ -232,44 +210,26 @@ export class Journal {
   }
 
   /** Resolves when nothing is being committed; nothing will be before `resume`. */
-  pause (): Promise<void> {
-    this.#pauses++
-    return this.#isCommitting ? new Promise(resolve => { this.#whenIdle.push(resolve) }) : Promise.resolve()
-  }
+  pause (): Promise<void> { return this.#schedule.pause() }
 
   /** What has waited is committed before the next pause, unless the store has failed and is left alone for some time. */
-  resume (): void {
-    if (--this.#pauses === 0 && !this.#isClosed && this.#hasWork && (!this.isFailing || this.#cancel === undefined)) void this.#commit()
-  }
-
-  get #hasWork (): boolean { return this.#batch.hasWork || this.peer?.hasWork === true }
+  resume (): void { this.#schedule.resume() }
 
   /** Resolves when publishers of what is to be stored may go on; undefined when they may at once. */
-  hold (): Promise<void> | undefined {
-    return this.#batch.bytes < this.#services.limits.maximumUncommittedBytes ? undefined : new Promise(resolve => { this.#resume.push(resolve) })
-  }
+  hold (): Promise<void> | undefined { return this.#group.hold() }
 
   /** What has gathered, and what is being committed, is not this broker's to write any more: from here on nothing is. */
-  discard (error: MqttError): void {
-    this.#isDiscarded = true
-    const batch = this.#batch
-    this.#batch = new JournalBatch()
-    this.#services.metrics.uncommittedBytes -= batch.bytes
-    for (const pending of batch.messages) pending.seal()
-    batch.enqueued = batch.messages
-    batch.refused(error, this.#failed)
-  }
+  discard (error: MqttError): void { this.#group.discard(error) }
 
   /** Writes what is left and closes the store. */
   async close (): Promise<void> {
     if (!this.#isOpen) return
     this.#isOpen = false
     try {
-      if (!this.#isDiscarded) await this.written()
+      if (!this.#group.isDiscarded) await this.written()
     } finally {
-      this.#isClosed = true
+      this.#schedule.close()
       this.#awaited.close()
-      this.#cancel?.()
       await this.store.close()
     }
   }
@@ -306,95 +266,8 @@ export class Journal {
   #add (pending: PendingMessage): void {
     if (pending.state === PendingState.gathered) return
     pending.state = PendingState.gathered
-    this.#batch.messages.push(pending)
-    this.#batch.bytes += pending.message.size
+    this.#group.batch.messages.push(pending)
+    this.#group.batch.bytes += pending.message.size
     this.#services.metrics.uncommittedBytes += pending.message.size
-  }
-
-  /** There is something to commit, here or with the cluster. */
-  plan (): void {
-    if (this.#isPatient && !this.isFailing) this.#stopWaiting()
-    this.#isPatient = false
-    this.#planOnce(this.store.commitDelayMs)
-  }
-
-  /** The same for what costs nobody more than a message that comes twice, should the process end before: more of it is cheaper together. */
-  #planSome (): void {
-    if (this.peer === undefined) this.#planOnce(Math.max(this.store.commitDelayMs, this.store.patienceMs ?? 0))
-    else this.plan()
-  }
-
-  #planOnce (delayMs: number): void {
-    if (this.#cancel === undefined && !this.#isCommitting && !this.#isClosed && this.#pauses === 0) this.#planIn(delayMs)
-  }
-
-  #stopWaiting (): void {
-    this.#cancel?.()
-    this.#cancel = undefined
-  }
-
-  #planIn (delayMs: number): void {
-    const commit = (): void => { void this.#commit() }
-    if (delayMs > 0) {
-      this.#cancel = this.#services.clock.after(delayMs, commit)
-      return
-    }
-    const immediate = setImmediate(commit)
-    this.#cancel = () => { clearImmediate(immediate) }
-  }
-
-  async #commit (): Promise<void> {
-    this.#stopWaiting()
-    if (this.#pauses > 0 || this.#isCommitting) return
-    this.#isCommitting = true
-    let batch = this.#seal()
-    let error = await this.#writer.write(batch)
-    while (error instanceof CommitRefused && !this.#isDiscarded) {
-      await this.#unseal(batch, error)
-      batch = this.#seal()
-      error = await this.#writer.write(batch)
-    }
-    if (error !== undefined || this.isFailing) await this.#writer.ended(batch, error)
-    this.#isCommitting = false
-    this.#sealed = undefined
-    this.#services.metrics.uncommittedBytes -= batch.bytes
-    if (error === undefined) batch.stored(this.#failed)
-    else this.#giveUp(batch, error)
-    for (const goOn of this.#whenIdle.splice(0)) goOn()
-    for (const resume of this.#resume.splice(0)) resume()
-    if (!this.#hasWork) this.#isPatient = true // what was asked for meanwhile may have been taken back
-    else if (this.#isPatient) this.#planSome()
-    else this.plan()
-  }
-
-  /** From here on nothing is added to what is written next. */
-  #seal (): JournalBatch {
-    this.peer?.prepare()
-    const batch = this.#sealed = this.#batch
-    this.#batch = new JournalBatch()
-    this.#isPatient = true
-    batch.cluster = this.peer?.seal(batch.messages)
-    batch.seal(this.#services.clock.now())
-    return batch
-  }
-
-  /** Other nodes have something against it: it is gathered again, and what is theirs is taken out. */
-  async #unseal (batch: JournalBatch, refusal: CommitRefused): Promise<void> {
-    batch.unseal(this.#batch)
-    this.#batch = batch
-    this.#sealed = undefined
-    batch.cluster?.unseal()
-    await this.peer?.learn(refusal)
-  }
-
-  readonly #failed = (error: unknown): void => {
-    this.#services.logger.error({ err: error }, 'an unexpected error after a commit')
-  }
-
-  #giveUp (batch: JournalBatch, error: MqttError): void {
-    if (error.code === ErrorCode.storeFull) this.#services.metrics.uncommittedBytes += this.#batch.keep(batch)
-    this.#batch.inherit(batch)
-    if (!this.#isClosed) this.#planIn(retryMs) // before anybody can ask for it sooner
-    this.#batch.waitBefore(batch.refused(error, this.#failed))
   }
 }
