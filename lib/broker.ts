@@ -7,25 +7,20 @@ import type { Limits } from './base/limits.ts'
 import type { Metrics } from './base/metrics.ts'
 import { ReasonCode } from './base/reason-codes.ts'
 import { version } from './base/version.ts'
-import { streamConnectionInfo, withProxyAddress } from './connection/connection-info.ts'
-import { Connections } from './connection/connections.ts'
-import { readProxyHeader } from './connection/proxy/proxied-stream.ts'
-import type { ProxyAddress } from './connection/proxy/proxy-protocol.ts'
 import { roundMs } from './connection/rounds.ts'
-import { StraightWrites } from './connection/straight-writes.ts'
-import { StreamTransport } from './connection/stream-transport.ts'
-import { WebSocketGate } from './connection/websocket/websocket-gate.ts'
 import type { UpgradeOptions, WebSocketOptions } from './connection/websocket/websocket-options.ts'
-import { ClusterView } from './host/cluster-view.ts'
 import type { AuthenticationMethod } from './contract/authentication.ts'
 import type { Clock } from './contract/clock.ts'
 import type { ClientInfo, Hooks, MaybePromise } from './contract/hooks.ts'
 import type { Logger } from './contract/logger.ts'
 import type { Message } from './contract/message.ts'
+import { Entrance } from './entrance.ts'
+import { ClusterView } from './host/cluster-view.ts'
 import { LocalClient, type PublishOptions, type RequestOptions } from './host/local-client.ts'
 import type { LocalSubscription, SubscribeOptions } from './host/local-subscription.ts'
 import { brokerClosed, checkListenerOptions, checkOptions, checkPlugin, checkStream } from './options/option-checks.ts'
 import type { BrokerOptions } from './options/options.ts'
+import { PluginList, type AnyPlugin } from './plugin-list.ts'
 import { revalidate } from './protocol/subscribe/revalidate.ts'
 import { recover } from './recovery.ts'
 import { SysTopics } from './sys-topics.ts'
@@ -82,17 +77,12 @@ export class Broker<Data = unknown, Attached = Data> {
   /** The cluster that this broker is a node of; undefined when it is alone. */
   readonly cluster: ClusterView | undefined
   readonly #parts: BrokerParts
-  readonly #connections: Connections
-  readonly #gate: WebSocketGate
+  readonly #entrance: Entrance
   readonly #local: LocalClient
-  readonly #plugins: Pick<Plugin, 'name' | 'close'>[] = []
+  readonly #plugins: PluginList
   readonly #timers: (() => void)[] = []
-  /** Streams whose PROXY protocol header has not come yet. */
-  readonly #unproxied = new Set<Duplex>()
-  readonly #writes = new StraightWrites()
   readonly #closeTimeoutMs: number
   readonly #sysIntervalMs: number
-  #connectionCount = 0
   #closing: Promise<void> | undefined = undefined
 
   /** @internal */
@@ -101,12 +91,12 @@ export class Broker<Data = unknown, Attached = Data> {
     this.#parts = new BrokerParts(options as BrokerOptions)
     this.cluster = this.#parts.cluster === undefined ? undefined : new ClusterView(this.#parts.cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 2_000
-    this.#connections = new Connections(this.#parts, () => this.#unproxied.size + this.#gate.waiting)
-    this.#gate = this.#makeGate()
+    this.#entrance = new Entrance(this.#parts)
     this.#local = new LocalClient(this.#parts)
+    this.#plugins = new PluginList(this.#parts)
     try {
       if (options.hooks !== undefined) this.#parts.hooks.add(options.hooks as unknown as Hooks)
-      this.#addMethods(options.authenticationMethods ?? [])
+      this.#plugins.addMethods(options.authenticationMethods ?? [])
     } catch (error) {
       this.#parts.pressure.close()
       throw error
@@ -141,7 +131,7 @@ export class Broker<Data = unknown, Attached = Data> {
 
   /** The Clients that are connected. */
   clients (): IterableIterator<ClientInfo<Data>> {
-    return this.#connections.clients() as IterableIterator<ClientInfo<Data>>
+    return this.#entrance.connections.clients() as IterableIterator<ClientInfo<Data>>
   }
 
   /**
@@ -150,7 +140,7 @@ export class Broker<Data = unknown, Attached = Data> {
    */
   readonly handle = (stream: Duplex): void => {
     checkStream(stream)
-    this.#accept(stream, undefined, undefined)
+    this.#entrance.accept(stream, undefined)
   }
 
   /** A `handle` with a name of its own, or one that expects the PROXY protocol. */
@@ -159,8 +149,8 @@ export class Broker<Data = unknown, Attached = Data> {
     const { name, proxyProtocol = false } = options
     return stream => {
       checkStream(stream)
-      if (proxyProtocol) this.#acceptProxied(stream, name)
-      else this.#accept(stream, name, undefined)
+      if (proxyProtocol) this.#entrance.acceptProxied(stream, name)
+      else this.#entrance.accept(stream, name)
     }
   }
 
@@ -171,13 +161,13 @@ export class Broker<Data = unknown, Attached = Data> {
    * @throws MqttError for a wrong option, or a path that is taken
    */
   attach (server: EventEmitter, options: WebSocketOptions = {}): () => void {
-    return this.#gate.attach(server, options, transport => { this.#connections.accept(transport) })
+    return this.#entrance.attach(server, options)
   }
 
   /** Takes over one upgrade that the host has routed here, whatever its path. What is wrong is answered on the socket. @throws MqttError for what is no socket */
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, options: UpgradeOptions = {}): void {
     checkStream(socket)
-    this.#gate.handleUpgrade(request, socket, head, options, transport => { this.#connections.accept(transport) })
+    this.#entrance.handleUpgrade(request, socket, head, options)
   }
 
   /**
@@ -215,7 +205,7 @@ export class Broker<Data = unknown, Attached = Data> {
     if (second !== undefined && typeof first !== 'function') throw optionInvalid('listener', 'a function', first)
     const options = typeof first === 'function' ? second : first
     const subscription = topic instanceof TypedTopic ? this.#local.subscribeTyped(topic, options) : this.#local.subscribe(topic, options)
-    if (typeof first === 'function') void this.#consume(subscription, first as (message: object) => MaybePromise<void>)
+    if (typeof first === 'function') void this.#local.consume(subscription, first as (message: object) => MaybePromise<void>)
     return subscription
   }
 
@@ -245,18 +235,7 @@ export class Broker<Data = unknown, Attached = Data> {
   async use (plugin: Plugin<Data, Attached>): Promise<void> {
     if (this.#parts.isClosing) throw brokerClosed()
     checkPlugin('plugin', plugin)
-    if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
-    this.#checkMethods(plugin.authenticationMethods ?? [])
-    const unhook = plugin.hooks === undefined ? undefined : this.hook(plugin.hooks)
-    try {
-      this.#addMethods(plugin.authenticationMethods ?? [])
-      await plugin.setup?.(this)
-      this.#plugins.push(plugin)
-    } catch (error) {
-      unhook?.()
-      for (const { name } of plugin.authenticationMethods ?? []) this.#parts.authenticationMethods.delete(name)
-      throw error
-    }
+    await this.#plugins.add(plugin as unknown as AnyPlugin, () => plugin.setup?.(this))
   }
 
   /** Asks `authorizeSubscribe`, `authorizeTopic` and `authorizeDeliver` again about all that was granted, and takes back what they refuse now. */
@@ -281,16 +260,12 @@ export class Broker<Data = unknown, Attached = Data> {
 
   async #close (): Promise<void> {
     this.#parts.isClosing = true
-    this.#gate.close()
     this.#local.close()
-    this.#connections.closeAll()
-    for (const stream of this.#unproxied) stream.destroy()
-    await this.#drained()
-    this.#connections.destroyAll()
+    await this.#entrance.close(this.#closeTimeoutMs)
     for (const stop of this.#timers) stop()
     this.#parts.pressure.close()
     try {
-      await this.#closePlugins()
+      await this.#plugins.close()
     } finally {
       await this.#closeStore()
     }
@@ -308,88 +283,8 @@ export class Broker<Data = unknown, Attached = Data> {
     }
   }
 
-  /** Each gets its turn; the first error is thrown when all had theirs. */
-  async #closePlugins (): Promise<void> {
-    const errors: unknown[] = []
-    for (const plugin of this.#plugins.reverse()) {
-      try {
-        await plugin.close?.()
-      } catch (error) {
-        errors.push(error)
-        this.#parts.logger.error({ err: error, plugin: plugin.name }, `the plugin ${plugin.name} could not be closed`)
-      }
-    }
-    if (errors.length > 0) throw errors[0] as Error
-  }
-
-  #drained (): Promise<void> {
-    return new Promise(resolve => {
-      const stop = this.#parts.clock.after(this.#closeTimeoutMs, resolve)
-      void this.#connections.drained().then(() => {
-        stop()
-        resolve()
-      })
-    })
-  }
-
-  #accept (stream: Duplex, name: string | undefined, address: ProxyAddress | undefined): void {
-    if (this.#parts.isClosing) {
-      stream.destroy()
-      return
-    }
-    const info = streamConnectionInfo(++this.#connectionCount, stream, name, this.#parts.clock.now())
-    this.#connections.accept(new StreamTransport(stream, withProxyAddress(info, address), this.#writes))
-  }
-
-  #makeGate (): WebSocketGate {
-    const { clock, logger, limits, hooks } = this.#parts
-    return new WebSocketGate({
-      maximumPacketSize: limits.maximumPacketSize,
-      nextConnectionId: () => ++this.#connectionCount,
-      hasRoom: () => this.#connections.makeRoom(),
-      guard: (name, ask) => hooks.guard(name, ask),
-      clock,
-      logger,
-    })
-  }
-
-  #acceptProxied (stream: Duplex, name: string | undefined): void {
-    const { clock, logger, limits } = this.#parts
-    if (this.#parts.isClosing || !this.#connections.makeRoom()) {
-      stream.on('error', () => undefined).destroy()
-      return
-    }
-    this.#unproxied.add(stream)
-    readProxyHeader(stream, clock, limits.connectTimeoutMs, (error, address) => {
-      this.#unproxied.delete(stream)
-      if (error === undefined) this.#accept(stream, name, address)
-      else logger.warn({ err: error, listener: name }, error.message)
-    })
-  }
-
-  async #consume (subscription: AsyncIterable<{ readonly topicName: string }>, listener: (message: object) => MaybePromise<void>): Promise<void> {
-    for await (const message of subscription) {
-      try {
-        await listener(message)
-      } catch (error) {
-        this.#parts.logger.error({ err: error, topicName: message.topicName }, 'the listener of broker.subscribe failed')
-      }
-    }
-  }
-
-  #checkMethods (methods: readonly AuthenticationMethod[]): void {
-    const names = [...this.#parts.authenticationMethods.keys(), ...methods.map(({ name }) => name)]
-    const twice = names.find((name, i) => names.indexOf(name) < i)
-    if (twice !== undefined) throw optionInvalid('authenticationMethods', 'methods with different names', twice)
-  }
-
-  #addMethods (methods: readonly AuthenticationMethod[]): void {
-    this.#checkMethods(methods)
-    for (const method of methods) this.#parts.authenticationMethods.set(method.name, method)
-  }
-
   #sweep (): void {
-    this.#connections.sweep()
+    this.#entrance.connections.sweep()
     this.#parts.sessions.sweep()
     if (this.metrics.clientsConnected > 0) this.#parts.journal?.beat()
     this.#parts.router.sweep(this.#parts.clock.now())

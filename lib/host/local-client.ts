@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { checkBoolean, checkNames, checkNumber, isObject } from '../base/checks.ts'
 import { ErrorCode, MqttError, optionInvalid } from '../base/errors.ts'
 import { ReasonCode } from '../base/reason-codes.ts'
+import type { MaybePromise } from '../contract/hooks.ts'
 import { isOfMessage, Message, messageFields } from '../contract/message.ts'
 import type { SubscriptionOptions } from '../contract/subscription.ts'
 import { LocalSubscription, type SubscribeOptions } from './local-subscription.ts'
@@ -125,6 +126,17 @@ export class LocalClient {
     const { onInvalid, ...options } = given
     if (onInvalid !== undefined && typeof onInvalid !== 'function') throw optionInvalid('onInvalid', 'a function', onInvalid)
     return new TypedSubscription(this.subscribe(topic.filter, options), topic, onInvalid === undefined ? this.#warn : this.#telling(onInvalid))
+  }
+
+  /** Calls a function for each message, one after the other. What it throws must not end the loop. */
+  async consume (subscription: AsyncIterable<{ readonly topicName: string }>, listener: (message: object) => MaybePromise<void>): Promise<void> {
+    for await (const message of subscription) {
+      try {
+        await listener(message)
+      } catch (error) {
+        this.#services.logger.error({ err: error, topicName: message.topicName }, 'the listener of broker.subscribe failed')
+      }
+    }
   }
 
   /** Ends every subscription of the host to that Topic Filter; false when there was none. */
