@@ -94,14 +94,19 @@ export class Broker<Data = unknown, Attached = Data> {
     this.#entrance = new Entrance(this.#parts)
     this.#local = new LocalClient(this.#parts)
     this.#plugins = new PluginList(this.#parts)
+    this.#sysIntervalMs = options.sysIntervalMs ?? 10_000
+    this.#register(options as BrokerOptions)
+  }
+
+  /** What the host gave itself comes before all plugins. */
+  #register ({ hooks, authenticationMethods }: BrokerOptions): void {
     try {
-      if (options.hooks !== undefined) this.#parts.hooks.add(options.hooks as unknown as Hooks)
-      this.#plugins.addMethods(options.authenticationMethods ?? [])
+      if (hooks !== undefined) this.#parts.hooks.add(hooks)
+      this.#plugins.addMethods(authenticationMethods ?? [])
     } catch (error) {
       this.#parts.pressure.close()
       throw error
     }
-    this.#sysIntervalMs = options.sysIntervalMs ?? 10_000
   }
 
   /** @internal */

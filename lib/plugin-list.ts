@@ -33,18 +33,26 @@ export class PluginList {
    * @throws MqttError for a name, of a plugin or a method, that is taken; whatever `setUp` throws
    */
   async add (plugin: AnyPlugin, setUp: () => MaybePromise<void>): Promise<void> {
-    const { hooks, authenticationMethods = [] } = plugin
     if (this.#plugins.some(({ name }) => name === plugin.name)) throw optionInvalid('plugins', 'plugins with different names', plugin.name)
-    this.#checkMethods(authenticationMethods)
-    const unhook = hooks === undefined ? undefined : this.#services.hooks.add(hooks)
+    const takeOut = this.#register(plugin)
     try {
-      this.addMethods(authenticationMethods)
       await setUp()
       this.#plugins.push(plugin)
     } catch (error) {
-      unhook?.()
-      for (const { name } of authenticationMethods) this.#services.authenticationMethods.delete(name)
+      takeOut()
       throw error
+    }
+  }
+
+  /** @returns the way to take out again what it has brought */
+  #register ({ hooks, authenticationMethods }: AnyPlugin): () => void {
+    const methods = authenticationMethods ?? []
+    this.#checkMethods(methods)
+    const unhook = hooks === undefined ? undefined : this.#services.hooks.add(hooks)
+    this.addMethods(methods)
+    return () => {
+      unhook?.()
+      for (const { name } of methods) this.#services.authenticationMethods.delete(name)
     }
   }
 
