@@ -79,6 +79,16 @@ async function untilDone (client: MqttClient, settings: SubscribeSettings, termi
   }
 }
 
+async function follow (settings: SubscribeSettings, terminal: Terminal): Promise<void> {
+  const client = await connectClient(settings)
+  try {
+    await untilDone(client, settings, terminal)
+    await client.endAsync()
+  } finally {
+    client.end(true)
+  }
+}
+
 /**
  * `myelin sub`: prints messages until it is told to end.
  * @throws {CommandError} when it was called wrongly, cannot connect, the broker refuses or ends the connection.
@@ -89,12 +99,5 @@ export async function sub (args: readonly string[], terminal: Terminal): Promise
   if (given.topic === undefined) throw usageError('sub: -t <topic filter> is missing')
   checkConnection(given)
   if ((given.timeout ?? 0) > longestTimeout) throw usageError('--timeout: expected at most 24 days')
-  const settings = { ...defaultsOf(table), ...given } as SubscribeSettings
-  const client = await connectClient(settings)
-  try {
-    await untilDone(client, settings, terminal)
-    await client.endAsync()
-  } finally {
-    client.end(true)
-  }
+  await follow({ ...defaultsOf(table), ...given } as SubscribeSettings, terminal)
 }

@@ -38,11 +38,7 @@ export class Access {
    */
   async build (settings: AccessSettings): Promise<AccessList> {
     const { users = [], access = [], allowAnonymous } = settings
-    const kept = new Map(this.#list.units.map(unit => [unit.origin, unit]))
-    const units = await Promise.all(access.map(async (entry, index) => {
-      const origin = JSON.stringify(entry)
-      return kept.get(origin) ?? new AccessUnit(await pluginOf(entry, `access[${index}]`), origin, this.#admit)
-    }))
+    const units = await this.#unitsOf(access)
     checkNames(units)
     const isAsking = asksWho(settings)
     const userKeys = new Map(users.map(user => [user.username, JSON.stringify(user)]))
@@ -88,6 +84,15 @@ export class Access {
   async #close (): Promise<void> {
     if (this.#broker !== undefined) await closeAll(this.#broker, [...this.#list.units].reverse())
     this.#broker = undefined
+  }
+
+  /** What has not changed goes on as it is. */
+  #unitsOf (access: NonNullable<AccessSettings['access']>): Promise<AccessUnit[]> {
+    const kept = new Map(this.#list.units.map(unit => [unit.origin, unit]))
+    return Promise.all(access.map(async (entry, index) => {
+      const origin = JSON.stringify(entry)
+      return kept.get(origin) ?? new AccessUnit(await pluginOf(entry, `access[${index}]`), origin, this.#admit)
+    }))
   }
 
   #userUnit (users: NonNullable<AccessSettings['users']>, keys: ReadonlyMap<string, string>): AccessUnit {

@@ -78,6 +78,14 @@ function earlierTexts (value: KindValues[Kind] | undefined): string[] {
   return Array.isArray(value) ? value.map(String) : []
 }
 
+function readOption (token: OptionToken, flags: ReadonlyMap<string, Flag>, values: Map<string, KindValues[Kind]>): void {
+  const flag = flags.get(token.name)
+  if (flag === undefined) throw unknownOption(token, flags)
+  const value = valueOf(token, flag, flags)
+  const isListed = lists.includes(flag.option.kind) && typeof value === 'string'
+  values.set(flag.name, isListed ? [...earlierTexts(values.get(flag.name)), value] : value)
+}
+
 /**
  * Reads a command line by a table of options.
  * @throws {CommandError} with exit code 2 and one line for an option that is unknown, lacks its value or has a wrong one.
@@ -88,12 +96,7 @@ export function readArguments<T extends OptionTable> (table: T, args: readonly s
   const values = new Map<string, KindValues[Kind]>()
   for (const token of tokens) {
     if (token.kind === 'positional') values.set(argumentOf(table, token.value, values), token.value)
-    if (token.kind !== 'option') continue
-    const flag = flags.get(token.name)
-    if (flag === undefined) throw unknownOption(token, flags)
-    const value = valueOf(token, flag, flags)
-    const texts = lists.includes(flag.option.kind) && typeof value === 'string' ? [...earlierTexts(values.get(flag.name)), value] : undefined
-    values.set(flag.name, texts ?? value)
+    if (token.kind === 'option') readOption(token, flags, values)
   }
   return Object.fromEntries(values) as Values<T>
 }

@@ -66,17 +66,21 @@ export class RedisStore implements Store {
     const link = new Link(this.settings)
     await link.open()
     try {
-      const { nextSession, aliveAt, lastNumber, logEnd, references } = await readState(link)
-      const pipe = new Pipe(link)
-      pipe.begin(0, lastNumber)
-      pipe.logEnd = logEnd
-      this.#opened = { link, pipe, reader: new Reader(link, this.codec), references }
-      this.#nextSession = nextSession
-      return { nextSession, aliveAt }
+      return await this.#begin(link)
     } catch (error) {
       link.close()
       throw describe(error)
     }
+  }
+
+  async #begin (link: Link): Promise<StoreState> {
+    const { nextSession, aliveAt, lastNumber, logEnd, references } = await readState(link)
+    const pipe = new Pipe(link)
+    pipe.begin(0, lastNumber)
+    pipe.logEnd = logEnd
+    this.#opened = { link, pipe, reader: new Reader(link, this.codec), references }
+    this.#nextSession = nextSession
+    return { nextSession, aliveAt }
   }
 
   async * sessions (): AsyncGenerator<StoredSession> {
