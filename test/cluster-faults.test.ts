@@ -44,6 +44,36 @@ t.test('what a Session has acknowledged does not come again at its new node', as
   t.same(await second.payloads(), [])
 })
 
+t.test('a Session that has ended at a node which did not know that it is another one\'s is left alone', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const { node, events } = cluster.at(0)
+  const [member] = await cluster.durable(1, 'member')
+  await member.subscribe('$share/g/a', { qos: 2 })
+  const [first] = await cluster.durable(0, 's', { properties: { sessionExpiryInterval: 1 } })
+  await first.subscribe('$share/g/a', { qos: 2 })
+  await first.vanish()
+  await cluster.settle()
+  for (const channel of [node.requests, node.inbox]) channel.hold()
+  const [second] = await cluster.durable(1, 's')
+  await cluster.pass(1_500)
+  await member.vanish()
+  await second.vanish()
+  await cluster.settle()
+  for (const payload of ['x', 'y']) await cluster.at(1).broker.publish('a', payload, { qos: 2 })
+  await cluster.pass(1_000)
+  for (const channel of [node.requests, node.inbox]) channel.release()
+  await cluster.pass(3_000)
+  t.notMatch(events.join(), 'dropped')
+  const got = []
+  for (const clientIdentifier of ['s', 'member']) {
+    const [client, { sessionPresent }] = await cluster.durable(0, clientIdentifier)
+    t.equal(sessionPresent, true, clientIdentifier)
+    await cluster.pass(1_000)
+    got.push(...await client.payloads())
+  }
+  t.same(got.sort(), ['x', 'y'])
+})
+
 t.test('what a Client published, and was not told of, does not take the place of what it retained at another node since', async t => {
   for (const properties of [{ sessionExpiryInterval: 3600 }, { sessionExpiryInterval: 0 }]) {
     const cluster = await TestCluster.start(t, 2)

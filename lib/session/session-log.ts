@@ -142,11 +142,12 @@ export class SessionLog implements DeliveryLog, Lane {
    * @param each told of every one of them
    */
   async clear (from: number, each: (delivery: StoredDelivery) => void): Promise<void> {
-    if (!this.isDurable || await this.#isCleared(from, each)) this.#services.journal.saveSession(this.number, undefined)
+    const isCleared = !this.isDurable || await this.#isCleared(from, each)
+    if (isCleared && !this.#isAbandoned) this.#services.journal.saveSession(this.number, undefined)
   }
 
   async #isCleared (from: number, each: (delivery: StoredDelivery) => void): Promise<boolean> {
-    for (let page = await this.fetch(from); page.length > 0; page = await this.fetch(from)) {
+    for (let page = await this.fetch(from); page.length > 0 && !this.#isAbandoned; page = await this.fetch(from)) {
       for (const delivery of page) {
         this.remove(delivery)
         each(delivery)

@@ -25,7 +25,9 @@ export class Sessions {
   readonly #services: SessionServices
   readonly #events: SessionEvents
   /** Sessions of the store that had ended but for their Will Messages. */
-  readonly #bequeathed: Session[] = []
+  #bequeathed: Session[] = []
+  /** Sessions that have ended, and of which something may be left in the store. */
+  readonly #clearing = new Set<Session>()
   /** Where the look into the Sessions' queues goes on. It must not wait: an iterator that does keeps each table that its Map has outgrown, and all the Sessions in it. */
   #cursor: Iterator<Session, undefined> | undefined = undefined
 
@@ -83,6 +85,13 @@ export class Sessions {
     session.expiresAt = session.willDueAt = undefined
     session.abandon()
     session.sink?.disconnect(ReasonCode.sessionTakenOver)
+  }
+
+  /** A Session that has ended here is another node's: it goes on there, with all that is left of it. @param number of that one; all of them where it is absent */
+  disown (number?: number): void {
+    const isMeant = (session: Session): boolean => number === undefined || session.number === number
+    for (const session of this.#clearing) if (isMeant(session)) session.log?.abandon()
+    this.#bequeathed = this.#bequeathed.filter(session => !isMeant(session))
   }
 
   /** The connection has ended. Its Will Message and the Session's end come now, later or never (sections 3.1.2.5 and 3.1.2.11.2). */
@@ -148,9 +157,10 @@ export class Sessions {
     const each = (delivery: Delivery): void => {
       if (!isMoved(delivery, session)) this.#services.dropped(session, delivery.message, 'sessionEnded')
     }
+    this.#clearing.add(session)
     log.clear(from, each).catch((error: unknown) => {
       this.#services.logger.error({ err: error, clientIdentifier: session.clientIdentifier }, 'what is left of a Session could not be cleared away; it will be at the next start')
-    })
+    }).finally(() => { this.#clearing.delete(session) })
   }
 
   /** Some of the Sessions at a time. */

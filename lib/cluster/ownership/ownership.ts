@@ -68,7 +68,7 @@ export class Ownership implements Adopter {
     const { number, subscriptions, record: { clientIdentifier, hasEnded } } = imported
     const before = sessions.get(clientIdentifier)
     if (before !== undefined && hasEnded !== true) this.#giveUp(before) // it had been taken from us, and we did not know
-    outbound.expelled(number, journal.expel(number, undefined)) // what was said of its former time here
+    this.#expel(number, undefined) // what was said of its former time here
     const session = restoreSession(this.#services, journal, imported, imported.heardAt ?? clock.now())
     if (session !== undefined) this.#handOver(session, imported)
     outbound.recovered(number)
@@ -114,6 +114,7 @@ export class Ownership implements Adopter {
   loseAll (): readonly Message[] {
     const sessions = [...this.#services.sessions]
     for (const session of sessions) this.#letGo(session)
+    this.#services.sessions.disown()
     this.#unused.clear()
     const revoked = this.#parts.journal.expelAll() // first, so that little is left to be looked through for each Session
     for (const session of sessions) this.#expelled(session)
@@ -142,6 +143,7 @@ export class Ownership implements Adopter {
 
   #expel (number: number, clientIdentifier: string | undefined): void {
     const { outbound, journal } = this.#parts
+    this.#services.sessions.disown(number)
     outbound.expelled(number, journal.expel(number, clientIdentifier))
   }
 
