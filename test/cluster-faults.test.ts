@@ -74,6 +74,27 @@ t.test('a Session that has ended at a node which did not know that it is another
   t.same(got.sort(), ['x', 'y'])
 })
 
+t.test('a Client whose connection ends while it moves to another node is offline', async t => {
+  for (const expiry of [0, 3600]) {
+    const cluster = await TestCluster.start(t, 2)
+    const properties = { sessionExpiryInterval: expiry }
+    const [first] = await cluster.connect(0, 'c', { properties })
+    const { node, broker } = cluster.at(1)
+    node.requests.hold()
+    const second = new PacketClient(broker, 5)
+    second.settle = async () => cluster.settle()
+    second.send(connectPacket({ clientIdentifier: 'c', cleanStart: false, properties }))
+    await cluster.pass(1_000)
+    await second.vanish()
+    node.requests.release()
+    await cluster.pass(15_000)
+    await first.take()
+    const online = []
+    for await (const { clientIdentifier } of broker.cluster?.clients() ?? []) online.push(clientIdentifier)
+    t.same(online, [], `expiry ${expiry}`)
+  }
+})
+
 t.test('what a Client published, and was not told of, does not take the place of what it retained at another node since', async t => {
   for (const properties of [{ sessionExpiryInterval: 3600 }, { sessionExpiryInterval: 0 }]) {
     const cluster = await TestCluster.start(t, 2)

@@ -163,9 +163,10 @@ export class Cluster implements EmitterEvents {
     }
   }
 
-  /** A number that was claimed is not wanted after all, unless a Session has it. */
+  /** A number that was claimed is not wanted after all, unless a Session has it. A Client that was online elsewhere is said to be online here since, and may not have been let in. */
   giveBack (clientIdentifier: string, session: number): void {
     if (this.use(session)) this.outbound.release({ clientIdentifier, session })
+    if (this.#services.sessions.get(clientIdentifier)?.isConnected !== true) this.outbound.presence(clientIdentifier, false)
   }
 
   /** Whether a number that was claimed is that of no Session yet; it is from then on. */
