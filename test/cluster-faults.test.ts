@@ -95,6 +95,26 @@ t.test('a Client whose connection ends while it moves to another node is offline
   }
 })
 
+t.test('a node that is taken for dead while a commit of it waits for the log joins anew', async t => {
+  const cluster = await TestCluster.start(t, 3)
+  const { node } = cluster.at(0)
+  const [first] = await cluster.durable(1, 's')
+  await first.subscribe('a', { qos: 1 })
+  await cluster.settle()
+  node.log.hold()
+  await cluster.durable(2, 's')
+  const [publisher] = await cluster.connect(0, 'p')
+  publisher.publish('a', 'x', { qos: 1, packetIdentifier: 1 })
+  await cluster.settle() // refused: the Session has moved, and this node does not know that
+  node.requests.hold()
+  await cluster.pass(20_000)
+  node.log.drop()
+  for (const channel of [node.log, node.requests]) channel.release()
+  await cluster.pass(5_000)
+  const [, { sessionPresent }] = await cluster.durable(0, 's')
+  t.equal(sessionPresent, true)
+})
+
 t.test('what a Client published, and was not told of, does not take the place of what it retained at another node since', async t => {
   for (const properties of [{ sessionExpiryInterval: 3600 }, { sessionExpiryInterval: 0 }]) {
     const cluster = await TestCluster.start(t, 2)

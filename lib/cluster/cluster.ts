@@ -238,6 +238,7 @@ export class Cluster implements EmitterEvents {
   /** The journal is still from the first moment on: nothing is written by a node that is none. */
   async #joinAnew (): Promise<void> {
     const paused = this.#journal.pause()
+    this.#peers.deafen() // a commit that was refused may wait for what the log would tell
     const revoked = this.#ownership.loseAll()
     await paused
     this.outbound.revoked(revoked)

@@ -40,6 +40,8 @@ export class Peers {
   readonly #nodes = new Map<number, RemoteNode>()
   #waiters: Waiter[] = []
   #isCongested = false
+  /** This node is none any more: the log tells it nothing. */
+  #isDeaf = false
 
   constructor (services: ClusterServices, events: PeersEvents) {
     this.#services = services
@@ -76,6 +78,12 @@ export class Peers {
   /** Resolves when all that the log tells up to that position is known. */
   reached (position: number): Promise<void> { return this.#until(() => this.position >= position) }
 
+  /** This node is none any more: what the log has not told by now it never will, and nobody waits for that. */
+  deafen (): void {
+    this.#isDeaf = true
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve()
+  }
+
   /** This node begins anew: all others are to be told of again. */
   reset (): void {
     this.generation = -1
@@ -83,6 +91,7 @@ export class Peers {
     this.retained.reset()
     this.position = this.moves = this.ownRoutesAt = 0
     for (const waiter of this.#waiters.splice(0)) waiter.resolve()
+    this.#isDeaf = false
   }
 
   /**
@@ -96,7 +105,7 @@ export class Peers {
   }
 
   #until (isDone: () => boolean): Promise<void> {
-    return isDone() ? Promise.resolve() : new Promise(resolve => { this.#waiters.push({ isDone, resolve }) })
+    return this.#isDeaf || isDone() ? Promise.resolve() : new Promise(resolve => { this.#waiters.push({ isDone, resolve }) })
   }
 
   #tellWaiters (): void {
