@@ -292,3 +292,21 @@ t.test('thousands of Clients of a node that died go offline, and nothing is left
   await first.emitter.leave()
   t.strictSame(await nodes.redis.left(), [])
 })
+
+t.test('a node that was taken for dead while it took over what another one has left keeps nobody from that', async t => {
+  const nodes = new Nodes(t)
+  const [dead, adopter, living] = [await nodes.start(), await nodes.start(), await nodes.start()]
+  await living.send(dead, 'x')
+  for (const node of [dead, adopter]) {
+    nodes.redis.kill(node.emitter)
+    await nodes.redis.command('HSET', 'n', 'since', 1, 'heard', Date.now())
+    await nodes.redis.command('ZADD', 'hb', 1, node.generation)
+    if (node === dead) await adopter.adopt(dead.generation)
+  }
+  t.same(await living.adoptPages(dead.generation), [], 'nobody knows yet that the other one does not go on')
+  await living.clear(adopter.generation)
+  await living.adopt(dead.generation)
+  t.same(await living.inboxOf(dead), ['x'])
+  await living.emitter.bury(dead.generation)
+  t.equal((await living.emitter.nodes()).length, 1)
+})

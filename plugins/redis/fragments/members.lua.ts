@@ -21,12 +21,12 @@ local function is_dead (P, generation, time, lease)
   return math.max(heard, counter(P, 'n', 'since')) < time - lease
 end
 
--- whether this node may clear away what that one has left; it has it for itself then, for some time
+-- whether this node may clear away what that one has left; it has it for itself then, for some time and while it lives
 local function may_clear (P, G, generation, lease)
   if generation == G or redis.call('HEXISTS', P .. 'nodes', generation) == 0 then return false end
   if not is_dead(P, generation, now(), lease) then return false end
   local other = redis.call('GET', P .. 'reap:' .. generation)
-  if other and other ~= G then return false end
+  if other and other ~= G and is_alive(P, other) then return false end
   redis.call('SET', P .. 'reap:' .. generation, G, 'PX', text(math.max(30000, 2 * lease)))
   redis.call('HDEL', P .. 'last', generation)
   return true
