@@ -115,6 +115,31 @@ t.test('a node that is taken for dead while a commit of it waits for the log joi
   t.equal(sessionPresent, true)
 })
 
+t.test('a QoS 2 message of a Shared Subscription comes once, though who took over what a dead node had left dies over it', async t => {
+  const cluster = await TestCluster.start(t, 2)
+  const [member] = await cluster.durable(0, 'member')
+  await member.subscribe('$share/g/a', { qos: 2 })
+  await cluster.settle()
+  const { broker, node } = cluster.at(1)
+  cluster.at(0).node.inbox.hold()
+  await Promise.all([broker.publish('a', 'x', { qos: 2 }), cluster.settle()])
+  cluster.kill(0)
+  await cluster.pass(7_000)
+  node.requests.hold()
+  const isHandedOn = (): boolean => [...cluster.hub.state.sessions.values()].some(({ deliveries }) => deliveries.size > 0)
+  for (let i = 0; i < 100 && !isHandedOn(); i++) {
+    await cluster.pass(500)
+    node.requests.step()
+  }
+  t.equal(isHandedOn(), true)
+  cluster.kill(1)
+  await cluster.add()
+  await cluster.pass(40_000)
+  const [again] = await cluster.durable(2, 'member')
+  await cluster.pass(1_000)
+  t.same(await again.payloads(), ['x'])
+})
+
 t.test('what a Client published, and was not told of, does not take the place of what it retained at another node since', async t => {
   for (const properties of [{ sessionExpiryInterval: 3600 }, { sessionExpiryInterval: 0 }]) {
     const cluster = await TestCluster.start(t, 2)

@@ -10,6 +10,8 @@ export interface ClusterChanges {
   readonly settled: number
   /** Origins of messages in the inbox whose way on is part of this commit: who adopts this node must not hand them on again. Forgotten once they are settled. */
   readonly taken: readonly number[]
+  /** By generation of nodes that this one adopts: position up to which what their inboxes have is handed on by this commit or one before. Who adopts them after it begins behind that. */
+  readonly handedOn: ReadonlyMap<number, number>
   /**
    * Sessions whose Clients have published what this commit has, and were not told of that. One that is another node's by now counts as fenced: its Client sends it again there, and may
    * have gone on to something newer.

@@ -37,7 +37,7 @@ export async function node (t: Test, options: Partial<RedisOptions> = {}): Promi
 }
 
 export function toOthers (changes: Partial<ClusterChanges>): ClusterChanges {
-  return { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], taken: [], publishers: [], ...changes }
+  return { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], taken: [], handedOn: new Map(), publishers: [], ...changes }
 }
 
 export function command (name: string, key: string, ...more: (string | number)[]): Promise<unknown> {

@@ -14,6 +14,7 @@ export interface Gathered {
   readonly recovered: readonly number[]
   readonly expired: ReadonlyMap<string, number>
   readonly taken: readonly number[]
+  readonly handedOn: ReadonlyMap<number, number>
 }
 
 /** To be added to. */
@@ -27,10 +28,11 @@ export class Gathering implements Gathered {
   recovered: number[] = []
   readonly expired: Map<string, number> = new Map<string, number>()
   taken: number[] = []
+  readonly handedOn: Map<number, number> = new Map<number, number>()
 
   get isEmpty (): boolean {
     return this.messages.length + this.released.length + this.begun.length + this.recovered.length + this.taken.length === 0 &&
-      this.controls.size + this.confirmed.size + this.presence.size + this.expired.size === 0
+      this.controls.size + this.confirmed.size + this.presence.size + this.expired.size + this.handedOn.size === 0
   }
 
   control (generation: number, item: Buffer): void {
@@ -50,6 +52,7 @@ export class Gathering implements Gathered {
     this.recovered = [...this.recovered, ...later.recovered]
     for (const [topicName, expiresAt] of later.expired) this.expired.set(topicName, expiresAt)
     this.taken = [...this.taken, ...later.taken]
+    for (const [generation, position] of later.handedOn) this.handedOn.set(generation, position)
   }
 
   /** A Session is another node's now. */

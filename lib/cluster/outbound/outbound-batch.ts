@@ -39,6 +39,7 @@ export class OutboundBatch implements ClusterBatch {
   get presence (): ClusterChanges['presence'] { return this.gathering.presence }
   get expired (): ClusterChanges['expired'] { return this.gathering.expired }
   get taken (): ClusterChanges['taken'] { return this.gathering.taken }
+  get handedOn (): ClusterChanges['handedOn'] { return this.gathering.handedOn }
   get released (): ClusterChanges['released'] { return this.gathering.released }
   get begun (): ClusterChanges['begun'] { return this.gathering.begun }
   get recovered (): ClusterChanges['recovered'] { return this.gathering.recovered }

@@ -114,6 +114,12 @@ export class Outbound implements Outgoing, JournalPeer, BatchOwner {
     this.#journal.plan()
   }
 
+  /** What the inbox of a node that is gone has up to that position is handed on by the next commit. */
+  handOn (generation: number, position: number): void {
+    this.#gathering.handedOn.set(generation, position)
+    this.#journal.plan()
+  }
+
   /** All entries of the inbox up to that position are done with. */
   settle (position: number): void {
     this.#settled = position

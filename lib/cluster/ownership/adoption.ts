@@ -9,8 +9,8 @@ export interface Adopter {
   /** Runs what brings Sessions to this node. */
   whileStill<T> (change: () => Promise<T>): Promise<T>
   import (session: ImportedSession): void
-  /** Hands messages on that were for members of Shared Subscriptions of a node that is gone. */
-  redispatch (frame: InboxFrame): void
+  /** Hands messages on that were for members of Shared Subscriptions of a node that is gone; in one commit with that they are, so that nobody does it again. */
+  redispatch (generation: number, frame: InboxFrame): void
   /** Resolves when all of that is stored. */
   written (): Promise<void>
 }
@@ -55,7 +55,7 @@ export class Adoption {
     const { generation: own } = this.#adopter
     const count = await this.#pages(generation)
     if (count === undefined) return
-    for await (const frame of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(frame)
+    for await (const frame of this.#emitter.inboxOf(generation)) this.#adopter.redispatch(generation, frame)
     await this.#adopter.written()
     if (this.#adopter.generation !== own) throw storeFailed('this node was taken for dead itself, and has joined anew')
     await this.#emitter.bury(generation)

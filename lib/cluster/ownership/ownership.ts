@@ -75,10 +75,11 @@ export class Ownership implements Adopter {
     router.routes?.told(subscriptions.map(({ topicFilter }) => topicFilter))
   }
 
-  redispatch ({ bytes, taken }: InboxFrame): void {
+  redispatch (generation: number, { position, bytes, taken }: InboxFrame): void {
     for (const { message, shares } of this.#parts.inbound.messages(bytes, 0, taken)) {
       for (const topicFilter of shares) this.#services.router.share(topicFilter)?.deliver(message)
     }
+    this.#parts.outbound.handOn(generation, position)
   }
 
   get generation (): number { return this.#parts.peers.generation }

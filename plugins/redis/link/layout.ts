@@ -15,7 +15,7 @@
  * | lg | stream | the log, ids `<position>-0`; fields below |
  * | w:<gen> | hash | Topic Filter → subscribers |
  * | in:<gen> | stream | the inbox, ids `<position>-0`; fields below |
- * | inp, cur | hash | gen → last position in the inbox; position up to which it is settled |
+ * | inp, cur | hash | gen → last position in the inbox; position up to which it is settled, or was handed on by who adopts the node |
  * | inb, cub | hash | gen → bytes of all frames that came into the inbox; of those that are settled |
  * | tk:<gen> | sorted set | origins of messages in the inbox that are handed on and not settled |
  * | hold:<gen> | sorted set | n by the position above which that Session needs the inbox |

@@ -240,6 +240,13 @@ function writes.settle ()
   trim_inbox(P, G)
 end
 
+-- of the inbox of another node, which is gone
+function writes.hand ()
+  local generation, position = take(), take()
+  local is_there = redis.call('HEXISTS', P .. 'nodes', generation) == 1
+  if is_there and tonumber(position) > tonumber(redis.call('HGET', P .. 'cur', generation) or '0') then redis.call('HSET', P .. 'cur', generation, position) end
+end
+
 function writes.recover () release_holds(P, take()) end
 
 function writes.online () set_online(P, G, take()) end

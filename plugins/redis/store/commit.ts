@@ -146,12 +146,13 @@ export class CommitEncoder {
     this.#last.push('retain', bucket, topicName, this.#codec.encode(message), message.expiresAt === Infinity ? '' : message.expiresAt)
   }
 
-  #tell ({ routes, sends, settled, presence, expired, recovered }: ClusterChanges): void {
+  #tell ({ routes, sends, settled, handedOn, presence, expired, recovered }: ClusterChanges): void {
     const fields = [...routes].flatMap(([topicFilter, count]) => [topicFilter, count ?? ''])
     for (const [length, page] of pagesOf(fields)) this.#last.push('routes', length, ...page)
     for (const { generation, bytes } of sends) this.#last.push('send', generation, bytes)
     if (sends.length > 0) this.#isGrowing = true
     if (settled > 0) this.#last.push('settle', settled)
+    for (const [generation, position] of handedOn) this.#last.push('hand', generation, position)
     for (const [clientIdentifier, isOnline] of presence) this.#last.push(isOnline ? 'online' : 'offline', clientIdentifier)
     for (const [topicName, expiresAt] of expired) this.#last.push('expire', retainedBucket(topicName), topicName, expiresAt)
     for (const session of recovered) this.#last.push('recover', this.#touched(session))

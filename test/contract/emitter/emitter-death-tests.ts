@@ -219,6 +219,21 @@ function testAdopters (it: EmitterTest): void {
     await living.emitter.bury(dead.generation)
   })
 
+  it('what of an inbox was handed on is not handed on again, whoever adopts next', async subject => {
+    const { living, dead } = await death(subject, 3)
+    const other = await subject.start()
+    await living.adopt(dead.generation)
+    assert.deepEqual(await living.inboxOf(dead), ['1', '2'])
+    await living.commit({}, { handedOn: new Map([[dead.generation, 1]]) })
+    assert.deepEqual(await living.inboxOf(dead), ['2'])
+    await living.commit({}, { handedOn: new Map([[dead.generation, 1], [1_000_000, 1]]) })
+    await subject.kill(living)
+    await subject.lapse(other)
+    assert.equal((await other.adopt(living.generation)).every(session => remainderOf(session).join() === '1,2'), true)
+    await other.adopt(dead.generation)
+    assert.deepEqual(await other.inboxOf(dead), ['2'])
+  })
+
   it('another node goes on where one has died while it was adopting', async subject => {
     const { living, dead, sessions } = await death(subject, 250)
     const other = await subject.start()

@@ -125,7 +125,7 @@ export class TestNode implements EmitterEvents {
 
   async commit (changes: Partial<Changes>, cluster: Partial<ClusterChanges> = {}): Promise<void> {
     await this.store.commit(changesOf({
-      ...changes, cluster: { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], taken: [], publishers: [], ...cluster },
+      ...changes, cluster: { routes: new Map(), sends: [], moves: undefined, settled: 0, released: [], begun: [], presence: new Map(), expired: new Map(), recovered: [], taken: [], handedOn: new Map(), publishers: [], ...cluster },
     }))
   }
 

@@ -22,11 +22,11 @@ export function readChanges ({ sessions, subscriptions, enqueued, sent, removed,
   }
 }
 
-function readCluster ({ routes, sends, moves, settled, taken, released, begun, presence, expired, recovered, publishers }: ClusterChanges): ClusterChanges {
+function readCluster ({ routes, sends, moves, settled, taken, handedOn, released, begun, presence, expired, recovered, publishers }: ClusterChanges): ClusterChanges {
   return {
     routes: new Map(routes), sends: sends.map(({ generation, bytes }) => ({ generation, bytes: Buffer.from(bytes) })), moves, settled,
     released: released.map(reference => ({ ...reference })), begun: begun.map(reference => ({ ...reference })), presence: new Map(presence),
-    expired: new Map(expired), recovered: [...recovered], taken: [...taken], publishers: [...publishers],
+    expired: new Map(expired), recovered: [...recovered], taken: [...taken], handedOn: new Map(handedOn), publishers: [...publishers],
   }
 }
 
@@ -147,7 +147,7 @@ function writeRetained (state: HubState, generation: number, retained: ReadonlyM
   }
 }
 
-function writeCluster (state: HubState, generation: number, { routes, sends, settled, taken, presence, expired, recovered }: ClusterChanges): void {
+function writeCluster (state: HubState, generation: number, { routes, sends, settled, taken, handedOn, presence, expired, recovered }: ClusterChanges): void {
   for (const origin of taken) state.inboxes.get(generation)?.taken.add(origin)
   writeRoutes(state, generation, routes)
   for (const { generation: receiver, bytes } of sends) state.send(receiver, position => ({ kind: 'frame', position, bytes }))
@@ -155,6 +155,7 @@ function writeCluster (state: HubState, generation: number, { routes, sends, set
   for (const [topicName, time] of expired) if (state.retained.get(topicName)?.expiresAt === time) writeRetained(state, generation, new Map([[topicName, undefined]]))
   for (const number of recovered) letGo(state, number)
   state.settle(generation, settled)
+  for (const [gone, position] of handedOn) state.settle(gone, position)
 }
 
 function writeRoutes (state: HubState, generation: number, changed: ReadonlyMap<string, number | undefined>): void {
