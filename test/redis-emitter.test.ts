@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
-import { ErrorCode, memoryStore } from '../lib/index.ts'
+import { ErrorCode, memoryStore, messagesInFrame } from '../lib/index.ts'
 import { redisEmitter, type RedisOptions } from '../plugins/redis/index.ts'
 import { Remainders } from '../plugins/redis/emitter/remainders.ts'
+import { adoptScript } from '../plugins/redis/scripts/adopt.lua.ts'
 import { testEmitter } from '../plugins/testing/index.ts'
 import { remainderOf, TestNode } from './contract/emitter/emitter-node.ts'
 import { alone, messageOf, sessionRecord, TestQueue } from './contract/store/store-records.ts'
@@ -309,4 +310,19 @@ t.test('a node that was taken for dead while it took over what another one has l
   t.same(await living.inboxOf(dead), ['x'])
   await living.emitter.bury(dead.generation)
   t.equal((await living.emitter.nodes()).length, 1)
+})
+
+t.test('a page of a dead node that is asked for again tells where in the inbox its Sessions came, not where it ends now', async t => {
+  const nodes = new Nodes(t)
+  const [dead, adopter, other] = [await nodes.start(), await nodes.start(), await nodes.start()]
+  await dead.begin('c', { filters: ['a'] })
+  await other.send(adopter, 'before it came')
+  nodes.redis.kill(dead.emitter)
+  await nodes.redis.lapse()
+  for (const node of [adopter, other]) await node.beat()
+  const [session] = await adopter.adopt(dead.generation)
+  const call = await nodes.redis.command('HGET', 'last', adopter.generation) as string
+  await other.send(adopter, 'for it')
+  const again = await server.command('EVAL', adoptScript.lua, 1, nodes.redis.key(''), adopter.generation, call, dead.generation, 2_000, 100, '', 1) as unknown[]
+  t.strictSame([session?.since, again[1], Math.floor(Number(again[4]) / messagesInFrame)], [1, 'page', 1])
 })

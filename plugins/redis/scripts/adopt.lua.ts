@@ -14,7 +14,7 @@ const pageFilters = 2_000
  *
  * Answers with [log end, 'none'] when another node is at it; with [log end, 'read', stretches]; or with
  * [log end, 'page', 1 if that was the last one, frames, last origin in the own inbox, when it was last heard of, for each Session: number, what it is, stretches].
- * The page is kept until the next one, for when it is asked for again.
+ * The page is kept until the next one, for when it is asked for again: with that origin, since what came into the inbox later is for these Sessions, too.
  */
 export const adoptScript: Script = numberedScript(`${sessionState}${tell}${presence}${take}${members}
 local dead, lease, most, read, is_bounded = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
@@ -22,7 +22,7 @@ local heard = redis.call('ZSCORE', P .. 'hb', dead) or ''
 
 local function reply (...) return { text(counter(P, 'n', 'log')), ... } end
 
-local function page (numbers, is_last)
+local function page (numbers, is_last, origin)
   local sessions, all = {}, {}
   for _, number in ipairs(numbers) do
     local fields = redis.call('HMGET', P .. 's:' .. number, 'o', 'm')
@@ -31,15 +31,15 @@ local function page (numbers, is_last)
       all[#all + 1] = fields[2] or nil
     end
   end
-  return reply('page', is_last, frames_of(P, table.concat(all, ';'), read, false), inbox_end(P, G), heard, unpack(sessions))
+  return reply('page', is_last, frames_of(P, table.concat(all, ';'), read, false), origin, heard, unpack(sessions))
 end
 
 if repeated then
-  local call, is_last, list = (redis.call('HGET', P .. 'page', dead) or ''):match('^(%d+ %d+) (%d) (.*)$')
+  local call, is_last, origin, list = (redis.call('HGET', P .. 'page', dead) or ''):match('^(%d+ %d+) (%d) (%d+) (.*)$')
   local numbers = {}
   if call ~= G .. ' ' .. ARGV[2] then return reply('none') end
   for number in list:gmatch('%d+') do numbers[#numbers + 1] = number end
-  return page(numbers, is_last)
+  return page(numbers, is_last, origin)
 end
 
 advance()
@@ -64,6 +64,7 @@ end
 tell_moves(P, G, moves, told)
 local is_last = redis.call('EXISTS', P .. 'own:' .. dead) == 0 and '1' or '0'
 if is_last == '1' then want_nothing(P, dead) end
-redis.call('HSET', P .. 'page', dead, G .. ' ' .. ARGV[2] .. ' ' .. is_last .. ' ' .. table.concat(taken, ' '))
-return page(taken, is_last)
+local origin = inbox_end(P, G)
+redis.call('HSET', P .. 'page', dead, G .. ' ' .. ARGV[2] .. ' ' .. is_last .. ' ' .. origin .. ' ' .. table.concat(taken, ' '))
+return page(taken, is_last, origin)
 `)
